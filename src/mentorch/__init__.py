@@ -1,0 +1,16 @@
+"""Networks that teach networks.
+
+The list of what users import; nothing else. Importing it needs torch alone.
+"""
+
+from mentorch import data as data
+from mentorch import gates as gates
+from mentorch import losses as losses
+from mentorch import metrics as metrics
+from mentorch import networks as networks
+from mentorch._errors import MentorchError as MentorchError
+from mentorch._errors import RunError as RunError
+from mentorch._errors import UsageError as UsageError
+from mentorch._graph import Edge as Edge
+from mentorch._graph import Graph as Graph
+from mentorch._graph import freeze as freeze

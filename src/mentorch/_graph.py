@@ -1,0 +1,399 @@
+"""The knowledge transfer graph: networks as nodes, losses under gates as edges."""
+
+import contextlib
+import functools
+import types
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from mentorch._errors import MentorchError, RunError, UsageError
+from mentorch._tap import BATCH, Address, Tap, parse, select
+from mentorch.gates import Gate, as_gate
+
+Loss = Callable[..., Tensor | Mapping[str, Tensor]]
+"""``loss(student, *teachers)`` -> one value per sample ``[N]``, one value, or a mapping of named terms."""
+View = Callable[[Any], Any]
+"""What a node sees of the inputs."""
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Knowledge flowing one way: a loss between what the sources and the target show, under a gate.
+
+    Args:
+        source: one address or several; their tensors are detached and passed to the loss after the target's.
+        target: the address that learns.
+        loss: ``loss(student, *teachers)``; a value per sample is averaged over the batch by the edge.
+        gate: a number or a function of progress; 0 means closed, and costs nothing.
+        adapter: applied to the target's tensor before the loss; a module is trained and saved with the edge.
+        name: unique in the graph; made from the other fields when empty.
+    """
+
+    source: str | tuple[str, ...]
+    target: str
+    loss: Loss
+    gate: float | Gate = 1.0
+    adapter: Callable[[Tensor], Tensor] | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", (self.source,) if isinstance(self.source, str) else tuple(self.source))
+        as_gate(self.gate)
+        if not callable(self.loss):
+            raise UsageError(f"the loss of an edge is a function, got {self.loss!r}")
+        if not self.name:
+            object.__setattr__(self, "name", f"{', '.join(self.sources)} -> {self.target}: {loss_name(self.loss)}")
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The source addresses, always a tuple."""
+        return (self.source,) if isinstance(self.source, str) else self.source
+
+    def __str__(self) -> str:
+        return f"{self.name}  x {describe_gate(self.gate)}"
+
+
+def loss_name(loss: Loss) -> str:
+    """What a loss is called in names of edges: its function's or its class's name.
+
+    >>> loss_name(functools.partial(nn.functional.mse_loss, reduction="none"))
+    'mse_loss'
+    """
+    while isinstance(loss, functools.partial):
+        loss = loss.func
+    return getattr(loss, "__name__", type(loss).__name__)
+
+
+def describe_gate(gate: float | Gate) -> str:
+    """A gate in a few characters: a number, or the dataclass as it prints."""
+    return f"{gate:g}" if isinstance(gate, int | float) else repr(gate)
+
+
+def _stay_frozen(module: M, mode: bool = True) -> M:
+    return module
+
+
+def freeze(network: M, *, statistics: Literal["running", "batch"] = "running") -> M:
+    """Make a network a teacher for good: evaluation mode, no gradients, and ``train()`` does nothing.
+
+    Args:
+        network: changed in place and returned.
+        statistics: what batch normalisation uses: its ``"running"`` statistics, or those of the ``"batch"``
+            (some methods ask for it); the running statistics are never updated.
+    """
+    network.eval().requires_grad_(False)
+    if statistics == "batch":
+        for module in network.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                # training without tracking: batch statistics are used and the stored ones are left alone
+                module.training, module.track_running_stats = True, False
+    network.train = types.MethodType(_stay_frozen, network)  # type: ignore[method-assign]
+    return network
+
+
+def is_frozen(network: nn.Module) -> bool:
+    """Whether :func:`freeze` was called on the network."""
+    return getattr(network.train, "__func__", None) is _stay_frozen
+
+
+class Graph(nn.Module):
+    """Networks and the knowledge that flows between them; calling it returns the weighted loss of every open edge.
+
+    >>> teacher, student = freeze(nn.Linear(4, 3)), nn.Linear(4, 3)
+    >>> graph = Graph(
+    ...     {"teacher": teacher, "student": student},
+    ...     [
+    ...         Edge("labels", "student", nn.functional.cross_entropy, gate=0.1),
+    ...         Edge("teacher", "student", nn.functional.mse_loss, gate=0.9),
+    ...     ],
+    ... )
+    >>> losses = graph(torch.randn(2, 4), labels=torch.tensor([0, 2]))
+    >>> list(losses)
+    ['labels -> student: cross_entropy', 'teacher -> student: mse_loss']
+    >>> sum(losses.values()).backward()
+
+    Args:
+        nodes: networks under their names. A node is learning (some edge points to it) or frozen (see :func:`freeze`).
+        edges: what flows; addresses are checked here.
+        views: per node, what it sees of the inputs (a normalisation, say); the inputs as they are otherwise.
+        example: ``(inputs, labels)`` of one small batch: adapters are built from it and every edge is tried once.
+
+    Raises:
+        UsageError: for unknown nodes or modules, a frozen target, a node that nobody teaches nor froze, two edges
+            of one name, or a network that was compiled before it was tapped.
+    """
+
+    def __init__(
+        self,
+        nodes: Mapping[str, nn.Module],
+        edges: Sequence[Edge],
+        *,
+        views: Mapping[str, View] | None = None,
+        example: Sequence[Any] | None = None,
+    ):
+        super().__init__()
+        _check_names(nodes)
+        self.nodes = nn.ModuleDict(nodes)
+        self.edges = tuple(edges)
+        self.views = dict(views or {})
+        self._view_modules = nn.ModuleDict({k: v for k, v in self.views.items() if isinstance(v, nn.Module)})
+        self.owned = nn.ModuleDict()  # what edges own: losses and adapters with weights, by position of the edge
+        for i, edge in enumerate(self.edges):
+            parts = {"loss": edge.loss, "adapter": edge.adapter}
+            modules = {part: m for part, m in parts.items() if isinstance(m, nn.Module)}
+            if modules:
+                self.owned[str(i)] = nn.ModuleDict(modules)
+        self._addresses = {text: parse(text, nodes) for e in self.edges for text in (*e.sources, e.target)}
+        self._check()
+        self._taps = {t: Tap(a) for t, a in self._addresses.items() if a.tapped}
+        handles = [tap.install(nodes[tap.address.root]) for tap in self._taps.values()]
+        weakref.finalize(self, _remove, handles)
+        self._compiled: Callable[..., dict[str, Tensor]] | None = None
+        self._weights: tuple[tuple[float, ...], Tensor] | None = None
+        self._plans: dict[tuple[int, ...], list[tuple[str, bool, tuple[str, ...]]]] = {}
+        self.train()
+        self.built = not any(hasattr(m, "build") for m in self._owned_modules())
+        if example is not None:
+            self.build(*example)
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Names of the nodes that only teach."""
+        return tuple(name for name, node in self.nodes.items() if is_frozen(node))
+
+    @property
+    def learning(self) -> tuple[str, ...]:
+        """Names of the nodes that learn."""
+        return tuple(name for name, node in self.nodes.items() if not is_frozen(node))
+
+    def parameters_of(self, name: str) -> Iterator[nn.Parameter]:
+        """What a node's optimiser trains: the node's own parameters and those of the edges that point to it."""
+        seen: set[int] = set()
+        parts = [self.owned[str(i)] for i, e in enumerate(self.edges) if str(i) in self.owned and self._root(e) == name]
+        for module in (self.nodes[name], *parts):
+            for parameter in module.parameters():
+                if parameter.requires_grad and id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    yield parameter
+
+    def predict(self, name: str, inputs: Any) -> Any:
+        """The output of one node on its own view of the inputs."""
+        return self.nodes[name](self._see(name, inputs))
+
+    def forward(
+        self, inputs: Any, labels: Any = None, index: Tensor | None = None, progress: float = 0.0
+    ) -> dict[str, Tensor]:
+        """The weighted loss of every open edge; their sum is what a step minimises.
+
+        Args:
+            inputs: what the nodes read, each through its view.
+            labels: a tensor or a mapping of tensors, for edges that name ``labels``.
+            index: which samples these are, shape ``[N]``, for edges that name ``index``.
+            progress: training progress in [0, 1], for the gates.
+
+        Returns:
+            Name of the edge -> scalar; a loss that returns named terms gives one entry per term, ``edge/term``.
+        """
+        weights = [as_gate(edge.gate)(progress) for edge in self.edges]
+        live = tuple(i for i, weight in enumerate(weights) if weight != 0.0)
+        if self._compiled is None:
+            return self._losses(inputs, labels, index, live, weights)
+        return self._compiled(inputs, labels, index, live, self._on_device(weights))
+
+    def compile(self, **options: Any) -> None:
+        """Compile nodes and losses into one graph; gates may move freely, each set of open edges is compiled once.
+
+        Args:
+            options: passed to :func:`torch.compile`; ``fullgraph=True`` unless said otherwise.
+        """
+        self._compiled = torch.compile(self._losses, **{"fullgraph": True, **options})
+
+    def build(self, inputs: Any, labels: Any = None, index: Tensor | None = None) -> Self:
+        """Run one batch through everything: create the adapters' weights from its shapes, and try every edge.
+
+        Nothing is trained and no statistic changes.
+
+        Raises:
+            MentorchError: naming the edge that cannot work on this batch.
+        """
+        modes = {module: module.training for module in self.modules()}
+        everything = tuple(range(len(self.edges)))
+        try:
+            for name in self.learning:
+                self.nodes[name].eval()
+            with torch.no_grad():
+                values = self._values(inputs, labels, index, everything)
+                for edge in self.edges:
+                    self._try(edge, values)
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+            for tap in self._taps.values():
+                tap.relearn()
+        self.built = True
+        return self
+
+    def _try(self, edge: Edge, values: Mapping[str, Tensor]) -> None:
+        student, *teachers = (values[address] for address in (edge.target, *edge.sources))
+        try:
+            for part in (edge.adapter, edge.loss):
+                if isinstance(part, nn.Module) and hasattr(part, "build") and not self.built:
+                    cast(Any, part).build(student, *teachers)
+                    part.to(student.device)
+                if part is edge.adapter and edge.adapter is not None:
+                    student = edge.adapter(student)
+            for name, value in _terms(edge, edge.loss(student, *teachers)):
+                if not torch.isfinite(value).all():
+                    raise RunError(f"{name!r} is not finite on the first batch")
+        except MentorchError as error:
+            raise type(error)(f"edge {edge.name!r}: {error}") from error
+        except (RuntimeError, IndexError, ValueError, TypeError) as error:
+            shapes = ", ".join(str(list(t.shape)) for t in (student, *teachers))
+            raise UsageError(f"edge {edge.name!r} failed on tensors of shape {shapes}: {error}") from error
+
+    def _losses(
+        self, inputs: Any, labels: Any, index: Tensor | None, live: tuple[int, ...], weights: Sequence[float] | Tensor
+    ) -> dict[str, Tensor]:
+        values = self._values(inputs, labels, index, live)
+        losses: dict[str, Tensor] = {}
+        with _full_precision(values):
+            for i in live:
+                edge = self.edges[i]
+                teachers = [values[source].detach() for source in edge.sources]
+                student = values[edge.target]
+                if edge.adapter is not None:
+                    student = edge.adapter(student)
+                for name, value in _terms(edge, edge.loss(student, *teachers)):
+                    losses[name] = (value.mean() if value.ndim else value) * weights[i]
+        return losses
+
+    def _values(self, inputs: Any, labels: Any, index: Tensor | None, live: tuple[int, ...]) -> dict[str, Tensor]:
+        """Every tensor that the live edges read: each node runs once, and only if somebody needs it."""
+        batch = {"inputs": inputs, "labels": labels, "index": index}
+        values: dict[str, Tensor] = {}
+        seen: dict[int, Any] = {}
+        for root, learns, addresses in self._plan(live):
+            if root in BATCH:
+                for text in addresses:
+                    values[text] = _from_batch(batch[root], self._addresses[text])
+                continue
+            view = self.views.get(root)
+            if view is not None and id(view) not in seen:
+                seen[id(view)] = view(inputs)
+            taps = {text: self._taps[text] for text in addresses if text in self._taps}
+            for tap in taps.values():
+                tap.open()
+            with contextlib.nullcontext() if learns else torch.no_grad():
+                output = self.nodes[root](inputs if view is None else seen[id(view)])
+            for text in addresses:
+                tensor = taps[text].take() if text in taps else select(output, self._addresses[text].pick, text)
+                values[text] = tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+        return values
+
+    def _plan(self, live: tuple[int, ...]) -> list[tuple[str, bool, tuple[str, ...]]]:
+        """Which roots to read for a set of live edges: name, whether gradients are needed, addresses."""
+        if live not in self._plans:
+            targets = {self._root(self.edges[i]) for i in live}
+            wanted: dict[str, dict[str, None]] = {}
+            for i in live:
+                for text in (self.edges[i].target, *self.edges[i].sources):
+                    wanted.setdefault(self._addresses[text].root, {})[text] = None
+            order = sorted(wanted, key=lambda root: (root not in BATCH, [*self.nodes, *BATCH].index(root)))
+            self._plans[live] = [(root, root in targets, tuple(wanted[root])) for root in order]
+        return self._plans[live]
+
+    def _see(self, name: str, inputs: Any) -> Any:
+        view = self.views.get(name)
+        return inputs if view is None else view(inputs)
+
+    def _on_device(self, weights: list[float]) -> Tensor:
+        """Weights as a tensor, kept while they do not change: constant gates never cause a transfer."""
+        key = tuple(weights)
+        if self._weights is None or self._weights[0] != key:
+            self._weights = key, torch.tensor(weights)
+        return self._weights[1]
+
+    def _root(self, edge: Edge) -> str:
+        return self._addresses[edge.target].root
+
+    def _owned_modules(self) -> Iterator[nn.Module]:
+        for parts in self.owned.values():
+            assert isinstance(parts, nn.ModuleDict)
+            yield from parts.values()
+
+    def _check(self) -> None:
+        names = [edge.name for edge in self.edges]
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f"two edges are called {name!r}: give them a name=")
+        for edge in self.edges:
+            target = self._addresses[edge.target]
+            if target.of_batch:
+                raise UsageError(f"edge {edge.name!r}: {edge.target!r} cannot learn, an edge must point to a node")
+            if is_frozen(self.nodes[target.root]):
+                raise UsageError(f"edge {edge.name!r}: node {target.root!r} is frozen and cannot learn")
+        targets = {self._root(edge) for edge in self.edges}
+        for name in self.learning:
+            if name not in targets:
+                raise UsageError(f"no edge points to {name!r}: freeze it, or add an edge to it")
+        for name in self.views:
+            if name not in self.nodes:
+                raise UsageError(f"views: there is no node {name!r} (known: {', '.join(self.nodes)})")
+        for address in self._addresses.values():
+            if address.tapped and _is_compiled(self.nodes[address.root]):
+                raise UsageError(f"node {address.root!r} is compiled: build the graph first, then graph.compile()")
+
+    def __repr__(self) -> str:
+        width = max(map(len, self.nodes), default=0)
+        lines = ["Graph"]
+        for name, node in self.nodes.items():
+            role = "frozen" if is_frozen(node) else "learning"
+            count = sum(p.numel() for p in node.parameters())
+            lines.append(f"  {name:<{width}}  {role:<8}  {type(node).__name__}, {count:,} parameters")
+        return "\n".join([*lines, *(f"  {edge}" for edge in self.edges)])
+
+
+def _check_names(nodes: Mapping[str, nn.Module]) -> None:
+    if not nodes:
+        raise UsageError("a graph needs at least one node")
+    owners: dict[int, str] = {}
+    for name, node in nodes.items():
+        if not isinstance(node, nn.Module):
+            raise UsageError(f"node {name!r} is not a torch.nn.Module but {node!r}")
+        if name in BATCH or not name or set(name) & set(".:, "):
+            raise UsageError(f"{name!r} cannot name a node: reserved, empty, or with one of '.:, ' in it")
+        if owners.setdefault(id(node), name) != name:
+            raise UsageError(f"nodes {owners[id(node)]!r} and {name!r} are the same network")
+
+
+def _is_compiled(node: nn.Module) -> bool:
+    return isinstance(node, torch._dynamo.OptimizedModule) or node._compiled_call_impl is not None
+
+
+def _remove(handles: list[Any]) -> None:
+    for handle in handles:
+        handle.remove()
+
+
+def _from_batch(value: Any, address: Address) -> Tensor:
+    if value is None:
+        raise RunError(f"an edge reads '{address}', but the batch has no {address.root}")
+    return select(value, address.path, address)
+
+
+def _terms(edge: Edge, value: Tensor | Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        return [(edge.name, value)]
+    return [(f"{edge.name}/{term}", tensor) for term, tensor in value.items()]
+
+
+def _full_precision(values: Mapping[str, Tensor]) -> contextlib.AbstractContextManager[object]:
+    """Losses are computed in full precision also when the networks ran under autocast."""
+    device = next((tensor.device.type for tensor in values.values()), "cpu")
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else contextlib.nullcontext()
