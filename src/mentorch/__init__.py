@@ -14,3 +14,8 @@ from mentorch._errors import UsageError as UsageError
 from mentorch._graph import Edge as Edge
 from mentorch._graph import Graph as Graph
 from mentorch._graph import freeze as freeze
+from mentorch.training import History as History
+from mentorch.training import Monitor as Monitor
+from mentorch.training import On as On
+from mentorch.training import evaluate as evaluate
+from mentorch.training import fit as fit

@@ -1,0 +1,9 @@
+"""Training: the loop, its optimisers and schedules, callbacks, history, checkpoints."""
+
+from mentorch.training._callbacks import On as On
+from mentorch.training._evaluate import evaluate as evaluate
+from mentorch.training._fit import fit as fit
+from mentorch.training._history import History as History
+from mentorch.training._optimizers import Plateau as Plateau
+from mentorch.training._training import Monitor as Monitor
+from mentorch.training._training import Training as Training

@@ -1,0 +1,196 @@
+"""Checkpoints: tensors as safetensors, the rest as JSON, whole or not there, nothing ever unpickled."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+
+from mentorch._errors import RunError, UsageError
+
+SCHEMA = "mentorch.checkpoint/1"
+KEEP = 2
+
+
+@contextlib.contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold a run folder for this process; the lock dies with the process, however it dies.
+
+    Raises:
+        RunError: if a live process holds it, or it cannot be written.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        handle = (run / ".lock").open("w")
+    except OSError as error:
+        raise RunError(f"cannot use run folder {run}: {error.strerror or error}") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunError(f"run folder {run} is in use by another live process") from error
+        yield
+
+
+def pack(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
+    """Nested plain data with the tensors taken out: JSON that refers to ``tensors`` by path.
+
+    Raises:
+        TypeError: for anything that is neither plain data nor a tensor.
+    """
+    if isinstance(value, Tensor):
+        tensors[path] = value.detach().cpu().contiguous().clone()
+        return {"$tensor": path}
+    if isinstance(value, Mapping):
+        return {"$map": [[key, pack(item, tensors, f"{path}/{key}")] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        items = [pack(item, tensors, f"{path}/{i}") for i, item in enumerate(value)]
+        return {"$tuple": items} if isinstance(value, tuple) else items
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"cannot put a {type(value).__name__} into a checkpoint (at {path})")
+
+
+def unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """The inverse of :func:`pack`."""
+    if isinstance(value, dict):
+        if "$tensor" in value:
+            return tensors[value["$tensor"]]
+        if "$tuple" in value:
+            return tuple(unpack(item, tensors) for item in value["$tuple"])
+        return {key: unpack(item, tensors) for key, item in value["$map"]}
+    if isinstance(value, list):
+        return [unpack(item, tensors) for item in value]
+    return value
+
+
+def save(folder: Path, step: int, state: Mapping[str, Any]) -> Path:
+    """Write the checkpoint of a step beside the earlier ones, then drop all but the last two.
+
+    Raises:
+        RunError: if it cannot be written (a full disk, say); earlier checkpoints are untouched.
+    """
+    from safetensors.torch import save as to_bytes
+
+    tensors: dict[str, Tensor] = {}
+    packed = pack(state, tensors)
+    data = to_bytes(tensors)
+    head = {"schema": SCHEMA, "step": step, "sha256": hashlib.sha256(data).hexdigest(), "state": packed}
+    final = folder / f"{step:09d}"
+    temporary: Path | None = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".writing-"))
+        _write(temporary / "tensors.safetensors", data)
+        _write(temporary / "state.json", json.dumps(head).encode())
+        if final.exists():
+            shutil.rmtree(final)
+        temporary.rename(final)
+    except OSError as error:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        have = steps(folder)
+        kept = f"the checkpoint of step {have[-1]} is intact" if have else "there is no earlier checkpoint"
+        raise RunError(f"cannot write a checkpoint to {folder}: {error.strerror or error}; {kept}") from error
+    for old in steps(folder)[:-KEEP]:
+        shutil.rmtree(folder / f"{old:09d}", ignore_errors=True)
+    for leftover in folder.glob(".writing-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    return final
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def steps(folder: Path) -> list[int]:
+    """The steps that have a checkpoint, oldest first."""
+    return sorted(int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit()) if folder.is_dir() else []
+
+
+def load(folder: Path, which: Literal["last", "previous"] = "last") -> dict[str, Any]:
+    """Read a checkpoint.
+
+    Raises:
+        RunError: if it is damaged or foreign; the message says which other one there is.
+        UsageError: if there is no such checkpoint.
+    """
+    have = steps(folder)
+    if len(have) < (2 if which == "previous" else 1):
+        raise UsageError(f"there is no {which} checkpoint in {folder}")
+    step = have[-1] if which == "last" else have[-2]
+    path = folder / f"{step:09d}"
+    try:
+        return _read(path)
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        other = have[-2] if which == "last" and len(have) > 1 else None
+        advice = (
+            f"the previous one is step {other}: resume='previous' uses it" if other is not None else "no other is left"
+        )
+        raise RunError(f"checkpoint {path} is damaged ({error}); {advice}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load as from_bytes
+
+    head = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    if not isinstance(head, dict) or head.get("schema") != SCHEMA:
+        raise ValueError(f"state.json is not {SCHEMA}")
+    data = (path / "tensors.safetensors").read_bytes()
+    if hashlib.sha256(data).hexdigest() != head["sha256"]:
+        raise ValueError("tensors.safetensors does not have the recorded SHA-256")
+    try:
+        state = unpack(head["state"], from_bytes(data))
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(state, dict):
+        raise ValueError("state.json holds no state")
+    return state
+
+
+def random_state() -> dict[str, Any]:
+    """The state of every generator that training may draw from: torch on all devices, Python, NumPy if it is in use."""
+    version, numbers, gauss = random.getstate()
+    state: dict[str, Any] = {"torch": torch.get_rng_state(), "python": (version, numbers, gauss)}
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    if "numpy" in sys.modules:
+        import numpy as np
+
+        name, keys, position, has_gauss, cached = cast(Any, np.random.get_state())
+        state["numpy"] = (
+            str(name),
+            torch.from_numpy(keys.astype("int64")),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        )
+    return state
+
+
+def set_random_state(state: Mapping[str, Any]) -> None:
+    """Put all generators back to :func:`random_state`."""
+    torch.set_rng_state(state["torch"])
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    if "numpy" in state:
+        import numpy as np
+
+        name, keys, *rest = state["numpy"]
+        np.random.set_state((name, keys.numpy().astype("uint32"), *rest))

@@ -1,0 +1,218 @@
+"""The one training loop."""
+
+import contextlib
+import copy
+import functools
+import signal
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from mentorch._errors import UsageError
+from mentorch._graph import Graph
+from mentorch.training import _checkpoint, _loggers
+from mentorch.training._batches import count, to_device, walk
+from mentorch.training._callbacks import On
+from mentorch.training._evaluate import Metric, evaluate
+from mentorch.training._history import History
+from mentorch.training._loop import Loop, undisturbed
+from mentorch.training._optimizers import OneOrEach, Schedule, Steering
+from mentorch.training._training import Monitor, Training
+
+
+def fit(
+    graph: Graph,
+    train: Iterable[Any],
+    *,
+    optimizer: OneOrEach,
+    epochs: int,
+    schedule: Schedule | Mapping[str, Schedule] | None = None,
+    validation: Iterable[Any] | None = None,
+    metrics: Mapping[str, Metric] | Mapping[str, Mapping[str, Metric]] | None = None,
+    monitor: Monitor | None = None,
+    select: Literal["last", "best"] = "last",
+    patience: int | None = None,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    accumulate: int = 1,
+    ema: float | None = None,
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true",
+    device: str = "auto",
+    fabric: Any = None,
+    compile: bool = False,  # noqa: A002 - the word of torch
+    callbacks: Collection[On] = (),
+    run: str | Path | None = None,
+    resume: bool | Literal["previous"] = False,
+    checkpoint_every: int | None = None,
+    tensorboard: bool = True,
+    steps_per_epoch: int | None = None,
+    log_every: int = 50,
+    progress: bool = True,
+) -> History:
+    """Train every learning node of a graph; all nodes are updated simultaneously, from one backward pass.
+
+    Args:
+        graph: what is trained, in place. Adapters that are not built yet are built from the first batch.
+        train: can be iterated once per epoch and gives ``(inputs, labels)``, ``(inputs, labels, index)`` or ``inputs``.
+        optimizer: one for all, or one per learning node: an optimiser, or a factory ``parameters -> optimiser``.
+        epochs: passes over ``train``.
+        schedule: factor on the learning rate as a function of progress (any gate), a :class:`Plateau`, a torch
+            scheduler (stepped per epoch), several of these, or one of these per optimiser.
+        validation: evaluated after each epoch; it draws nothing from the random streams of training.
+        metrics: see :func:`evaluate`.
+        monitor: which validation metric decides about the best epoch; accuracy of the first learning node by default.
+        select: which weights the nodes have at the end; those of the best epoch are in the history in any case.
+        patience: stop after this many epochs without improvement of the monitored metric.
+        clip_norm: limit of the gradient norm, per optimiser.
+        clip_value: limit of each gradient element.
+        accumulate: batches per optimiser step; gates and schedules advance with optimiser steps.
+        ema: decay of an exponential moving average of the weights; the averaged networks are validated and kept.
+        precision: of Lightning Fabric; losses are computed in float32 in any case.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
+        fabric: a launched ``lightning.fabric.Fabric`` for several processes; replaces ``precision`` and ``device``.
+        compile: compile the whole graph with ``torch.compile``.
+        callbacks: see :class:`On`.
+        run: folder for checkpoints, ``metrics.jsonl``, ``history.csv`` and TensorBoard events.
+        resume: go on from the folder's last checkpoint, or start if there is none; ``"previous"`` takes the last but
+            one. On a CPU the result has the same bits as that of an uninterrupted run.
+        checkpoint_every: also write a checkpoint after so many optimiser steps; one is written after each epoch.
+        tensorboard: whether ``run`` gets TensorBoard events.
+        steps_per_epoch: batches per epoch, for data without a length.
+        log_every: optimiser steps between readings of the losses; nothing waits for the device in between.
+        progress: show a progress bar if this is a terminal.
+
+    Returns:
+        The history: a record per epoch, the best epoch and its weights.
+
+    Raises:
+        UsageError: for arguments that make no sense; before anything is trained.
+        RunError: if a loss becomes NaN or infinite (the edge is named; the last good checkpoint stays), if the run
+            folder is in use, already holds another run, or cannot be written, and if a frozen node changed.
+        KeyboardInterrupt: after Ctrl-C, once the step is finished and a checkpoint is written.
+    """
+    _check(epochs, accumulate, log_every, train, run, resume, ema, clip_norm, clip_value, checkpoint_every)
+    fabric = fabric or _make_fabric(device, precision)
+    graph.to(fabric.device)
+    per_epoch = count(train, steps_per_epoch, "train")
+    with undisturbed():
+        graph.build(*to_device(next(walk(train, 0, 0, per_epoch)), fabric.device))
+    monitor = monitor or Monitor()
+    if monitor.node and monitor.node not in graph.learning:
+        raise UsageError(f"monitor: {monitor.node!r} is no learning node (known: {', '.join(graph.learning)})")
+    training = Training(graph, Steering(graph, optimizer, schedule), History(), epochs, per_epoch, accumulate)
+    if ema is not None:
+        training.averages = {name: _copy_of(graph.nodes[name]) for name in graph.learning}
+    if compile:
+        graph.compile()
+    loop = Loop(
+        training=training,
+        module=fabric.setup_module(graph),
+        fabric=fabric,
+        scaler=getattr(fabric.strategy.precision, "scaler", None),
+        train=train,
+        evaluate=functools.partial(evaluate, graph, validation, metrics=metrics) if validation is not None else None,
+        monitor=monitor,
+        patience=patience,
+        clip_norm=clip_norm,
+        clip_value=clip_value,
+        ema=ema,
+        callbacks=tuple(callbacks),
+        run=Path(run) if run is not None else None,
+        checkpoint_every=checkpoint_every,
+        log_every=log_every,
+    )
+    writes = loop.run is not None and fabric.is_global_zero
+    with contextlib.ExitStack() as stack:
+        if writes:
+            stack.enter_context(_checkpoint.locked(Path(str(run))))
+        loop.restore(resume)
+        names = [edge.name for edge in graph.edges]
+        loop.loggers, loop.bar = stack.enter_context(
+            _loggers.opened(
+                loop.run if writes else None,
+                tensorboard,
+                progress and fabric.is_global_zero,
+                epochs=epochs,
+                steps=per_epoch,
+                done=(training.epoch - 1) * per_epoch + training.batch,
+                step=training.step,
+                short=_loggers.short_names(names),
+            )
+        )
+        loop.interrupted = stack.enter_context(_ctrl_c())
+        loop.go()
+    _finish(training, select)
+    return training.history
+
+
+def _check(
+    epochs: int,
+    accumulate: int,
+    log_every: int,
+    train: Iterable[Any],
+    run: str | Path | None,
+    resume: object,
+    ema: float | None,
+    clip_norm: float | None,
+    clip_value: float | None,
+    checkpoint_every: int | None,
+) -> None:
+    for name, value in {"epochs": epochs, "accumulate": accumulate, "log_every": log_every}.items():
+        if value < 1:
+            raise UsageError(f"{name} must be at least 1, got {value}")
+    for name, limit in {"clip_norm": clip_norm, "clip_value": clip_value}.items():
+        if limit is not None and limit <= 0:
+            raise UsageError(f"{name} must be positive, got {limit}")
+    if ema is not None and not 0 < ema < 1:
+        raise UsageError(f"ema is a decay between 0 and 1, got {ema}")
+    if checkpoint_every is not None and checkpoint_every < 1:
+        raise UsageError(f"checkpoint_every must be at least 1, got {checkpoint_every}")
+    if isinstance(train, Iterator):
+        raise UsageError("train is an iterator and would be used up after one epoch: pass what it iterates over")
+    if run is None and (resume or checkpoint_every):
+        raise UsageError("resume and checkpoint_every need a run folder: pass run=")
+
+
+def _make_fabric(device: str, precision: Literal["32-true", "16-mixed", "bf16-mixed"]) -> Any:
+    try:
+        from lightning_fabric import Fabric
+    except ModuleNotFoundError as error:
+        raise UsageError("fit needs lightning-fabric: pip install lightning-fabric") from error
+    return Fabric(accelerator=device, devices=1, precision=precision)
+
+
+@contextlib.contextmanager
+def _ctrl_c() -> Iterator[threading.Event]:
+    """Let Ctrl-C finish the step first; a second one stops at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def on_signal(number: int, frame: Any) -> None:
+        if event.is_set():
+            raise KeyboardInterrupt
+        event.set()
+
+    signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _copy_of(node: nn.Module) -> nn.Module:
+    return copy.deepcopy(node).requires_grad_(False)
+
+
+def _finish(training: Training, select: Literal["last", "best"]) -> None:
+    """Leave the nodes with the weights that were asked for."""
+    for name in training.graph.learning:
+        if select == "best" and training.history.best_weights:
+            training.graph.nodes[name].load_state_dict(training.history.best_weights[name])
+        elif name in training.averages:
+            training.graph.nodes[name].load_state_dict(training.averages[name].state_dict())

@@ -1,0 +1,283 @@
+"""The run of a training: epochs, steps, records and checkpoints."""
+
+import contextlib
+import functools
+import operator
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from mentorch._errors import RunError, UsageError
+from mentorch.networks import state_hash
+from mentorch.training import _checkpoint, _loggers
+from mentorch.training._batches import samples_in, to_device, walk
+from mentorch.training._callbacks import On, emit
+from mentorch.training._optimizers import clip
+from mentorch.training._training import Monitor, Training
+
+
+@dataclass
+class Loop:
+    """One run: epochs, steps, records and checkpoints."""
+
+    training: Training
+    module: Any
+    fabric: Any
+    scaler: Any
+    train: Any
+    evaluate: Any
+    monitor: Monitor
+    patience: int | None
+    clip_norm: float | None
+    clip_value: float | None
+    ema: float | None
+    callbacks: tuple[On, ...]
+    run: Path | None
+    checkpoint_every: int | None
+    log_every: int
+    loggers: list[_loggers.Logger] = field(default_factory=list)
+    bar: _loggers.Bar | None = None
+    interrupted: threading.Event = field(default_factory=threading.Event)
+    resumed: bool = False
+
+    def restore(self, resume: bool | Literal["previous"]) -> None:
+        """Load the run folder's checkpoint, if asked to and if there is one."""
+        self.identity = self._identity()
+        if self.run is None:
+            return
+        folder = self.run / "checkpoints"
+        if not _checkpoint.steps(folder):
+            return
+        if not resume:
+            raise UsageError(f"{self.run} already holds a run: resume=True goes on with it, or choose another folder")
+        state = _checkpoint.load(folder, "previous" if resume == "previous" else "last")
+        for key, here in self.identity.items():
+            there = state.get("identity", {}).get(key)
+            if there != here:
+                raise RunError(f"{self.run} holds another run: {key} is {there!r} there and {here!r} here")
+        self.training.load(state, self.scaler)
+        _checkpoint.set_random_state(state["random"])
+        self.resumed = True
+
+    def _identity(self) -> dict[str, Any]:
+        """What must agree between a checkpoint and the run that goes on from it."""
+        training = self.training
+        return {
+            "epochs": training.epochs,
+            "steps_per_epoch": training.steps_per_epoch,
+            "accumulate": training.accumulate,
+            "edges": [str(edge) for edge in training.graph.edges],
+            "optimizers": {name: type(each).__name__ for name, each in training.steering.optimizers.items()},
+            "ema": self.ema,
+            "frozen": {name: state_hash(training.graph.nodes[name]) for name in training.graph.frozen},
+        }
+
+    def go(self) -> None:
+        """Train until the end."""
+        training = self.training
+        emit(self.callbacks, "start", 1, training)
+        try:
+            while training.epoch <= training.epochs and not training.history.stopped:
+                self._epoch()
+        except Exception:
+            emit(self.callbacks, "error", 1, training)
+            raise
+        for name, before in self.identity["frozen"].items():
+            if state_hash(training.graph.nodes[name]) != before:
+                raise RunError(f"frozen node {name!r} changed during training")
+        emit(self.callbacks, "end", 1, training)
+
+    def _epoch(self) -> None:
+        training = self.training
+        began = time.perf_counter()
+        training.graph.train()
+        for batch in self._batches():
+            if self._step(to_device(batch, self.fabric.device)):
+                self._after_step()
+        losses = self._read_losses()
+        training.seconds += time.perf_counter() - began
+        self._record(losses)
+        training.epoch, training.batch, training.samples, training.sums = training.epoch + 1, 0, 0, {}
+        for logger in self.loggers:
+            logger.epoch(training.history)
+        emit(self.callbacks, "epoch", training.epoch - 1, training)
+        self._save()
+
+    def _batches(self) -> Iterator[Any]:
+        training, rank, world = self.training, self.fabric.global_rank, self.fabric.world_size
+        walk_from_here = functools.partial(
+            walk, self.train, training.epoch - 1, training.batch, training.steps_per_epoch, rank, world
+        )
+        if hasattr(self.train, "iterate"):
+            return walk_from_here()
+        if not training.batch:
+            training.epoch_random = _checkpoint.random_state()
+            return walk_from_here()
+        # the order of foreign data may come from the global generators: replay it from the start of the epoch
+        now = _checkpoint.random_state()
+        _checkpoint.set_random_state(training.epoch_random)
+        batches = walk_from_here()
+        _checkpoint.set_random_state(now)
+        return batches
+
+    def _step(self, batch: Any) -> bool:
+        """One batch; whether it completed an optimiser step."""
+        training = self.training
+        steering, gathered = training.steering, training.batch % training.accumulate
+        if not gathered:
+            for optimizer in steering.optimizers.values():
+                optimizer.zero_grad(set_to_none=True)
+        losses = self.module(*batch, progress=training.progress)
+        if losses:
+            total = functools.reduce(operator.add, losses.values())
+            group = min(training.accumulate, training.steps_per_epoch - (training.batch - gathered))
+            self.fabric.backward(total / group if group > 1 else total)
+        size = samples_in(batch)
+        for name, loss in losses.items():
+            if name in training.sums:
+                training.sums[name].add_(loss.detach(), alpha=size)
+            else:
+                training.sums[name] = loss.detach() * size
+        training.batch += 1
+        training.samples += size
+        training.history.samples += size
+        if training.batch % training.accumulate and training.batch != training.steps_per_epoch:
+            return False
+        steering.set_rates(training.progress)
+        for optimizer in steering.optimizers.values():
+            self._update(optimizer)
+        if self.scaler is not None:
+            self.scaler.update()
+        for name, average in training.averages.items():
+            _update_average(average, training.graph.nodes[name], float(self.ema or 0.0))
+        training.step += 1
+        return True
+
+    def _update(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.clip_norm is not None or self.clip_value is not None or self.scaler is not None:
+            parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            if not parameters:
+                return
+            if self.scaler is not None:
+                self.scaler.unscale_(optimizer)
+            clip(parameters, self.clip_norm, self.clip_value)
+        if self.scaler is not None:
+            self.scaler.step(optimizer)
+        else:
+            optimizer.step()
+
+    def _after_step(self) -> None:
+        training = self.training
+        if self.bar is not None:
+            self.bar.advance((training.epoch - 1) * training.steps_per_epoch + training.batch, training.history.samples)
+        if training.step % self.log_every == 0:
+            losses = self._read_losses()
+            for logger in self.loggers:
+                logger.interval(training.step, losses)
+        emit(self.callbacks, "step", training.step, training)
+        last = training.batch == training.steps_per_epoch
+        if self.checkpoint_every and training.step % self.checkpoint_every == 0 and not last:
+            self._read_losses()
+            self._save()
+        if self.interrupted.is_set():
+            if self.run is not None and not last:
+                self._read_losses()
+                self._save()
+            if self.run is None or not last:
+                where = f"after step {training.step} of {training.steps}"
+                raise KeyboardInterrupt(f"stopped {where}" + ("; resume=True goes on here" if self.run else ""))
+
+    def _read_losses(self) -> dict[str, float]:
+        """Mean losses of the epoch so far: the one place that waits for the device.
+
+        Raises:
+            RunError: if one is not finite.
+        """
+        training = self.training
+        if not training.sums:
+            return {}
+        sums = torch.stack(list(training.sums.values())).double()
+        means = dict(zip(training.sums, (sums / max(training.samples, 1)).tolist(), strict=True))
+        bad = [name for name, value in means.items() if value != value or abs(value) == float("inf")]
+        if bad:
+            kept = ""
+            if self.run is not None and (have := _checkpoint.steps(self.run / "checkpoints")):
+                kept = f"; the checkpoint of step {have[-1]} is from before"
+            raise RunError(
+                f"the loss of edge {' and '.join(map(repr, bad))} became NaN or infinite in epoch {training.epoch}, "
+                f"at or before step {training.step}{kept}. A lower learning rate or clip_norm= may help"
+            )
+        return means
+
+    def _record(self, losses: dict[str, float]) -> None:
+        training, history = self.training, self.training.history
+        record: dict[str, Any] = {
+            "epoch": training.epoch,
+            "step": training.step,
+            "progress": training.step / training.steps,
+            "seconds": round(training.seconds, 3),
+            "train": {"loss": sum(losses.values()), "edges": losses},
+            "lr": training.steering.rates(),
+        }
+        score = None
+        if self.evaluate is not None:
+            with undisturbed(), self.fabric.autocast():
+                record["validation"] = self.evaluate(networks=training.averages)
+            score = self._judge(record["validation"])
+        training.steering.end_epoch(score)
+        history.records.append(record)
+        if self.patience is not None and training.bad_epochs >= self.patience and not history.stopped:
+            history.stopped = f"no improvement of {self.monitor.metric} in {self.patience} epochs"
+
+    def _judge(self, validation: Mapping[str, Mapping[str, float]]) -> float:
+        """Keep the best weights; count epochs without improvement."""
+        training, history = self.training, self.training.history
+        node = self.monitor.node or training.graph.learning[0]
+        if self.monitor.metric not in validation[node]:
+            raise UsageError(f"monitor: no metric {self.monitor.metric!r} (known: {', '.join(validation[node])})")
+        value = validation[node][self.monitor.metric]
+        score = self.monitor.score(value)
+        best = -float("inf") if history.best_value is None else self.monitor.score(history.best_value)
+        training.bad_epochs = 0 if score > best + self.monitor.min_delta else training.bad_epochs + 1
+        if score > best:
+            history.best_epoch, history.best_value = training.epoch, value
+            history.best_weights = {name: _weights(training.kept(name)) for name in training.graph.learning}
+        return score
+
+    def _save(self) -> None:
+        training = self.training
+        if self.run is None or not self.fabric.is_global_zero:
+            return
+        step = (training.epoch - 1) * training.steps_per_epoch + training.batch
+        state = {**training.state(self.scaler), "identity": self.identity}
+        _checkpoint.save(self.run / "checkpoints", step, state)
+        emit(self.callbacks, "checkpoint", 1, training)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Whatever happens inside draws nothing from the random streams of training."""
+    state = _checkpoint.random_state()
+    try:
+        yield
+    finally:
+        _checkpoint.set_random_state(state)
+
+
+@torch.no_grad()
+def _update_average(average: nn.Module, node: nn.Module, decay: float) -> None:
+    mine: list[Tensor] = list(average.parameters())
+    theirs: list[Tensor] = list(node.parameters())
+    torch._foreach_lerp_(mine, theirs, 1.0 - decay)
+    for own, other in zip(average.buffers(), node.buffers(), strict=True):
+        own.copy_(other)
+
+
+def _weights(node: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in node.state_dict().items()}
