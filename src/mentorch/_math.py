@@ -1,0 +1,100 @@
+"""Small pieces of numerical care that losses, metrics and scores share."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mentorch._errors import UsageError
+
+EPSILON = 1e-6  # lengths up to this count as zero
+
+
+def full_precision(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors with half precisions cast up to float32; float64 and integers stay as they are.
+
+    >>> x, labels = full_precision(torch.ones(2, dtype=torch.float16), torch.tensor([1, 2]))
+    >>> x.dtype, labels.dtype
+    (torch.float32, torch.int64)
+    """
+    return tuple(t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for t in tensors)
+
+
+def length(x: Tensor, dim: int = -1, *, keepdim: bool = False) -> Tensor:
+    """Euclidean norm along ``dim``; value and gradient are 0 where it is at most 1e-6, as a root has no slope at 0."""
+    squares = x.square().sum(dim, keepdim=keepdim)
+    ok = squares > EPSILON**2
+    return torch.where(ok, torch.where(ok, squares, 1.0).sqrt(), 0.0)
+
+
+def unit(x: Tensor, dim: int = -1) -> Tensor:
+    """``x`` divided by its Euclidean norm along ``dim``; a row of zeros stays zero and gets the gradient zero.
+
+    The inner ``where`` keeps the quotient finite on such rows, the outer one picks the value: masking only the value
+    would leave a NaN in the gradient.
+
+    >>> unit(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+    tensor([[0.6000, 0.8000],
+            [0.0000, 0.0000]])
+    """
+    squares = x.square().sum(dim, keepdim=True)
+    ok = squares > EPSILON**2
+    return torch.where(ok, x / torch.where(ok, squares, 1.0).sqrt(), 0.0)
+
+
+def z_score(x: Tensor, dim: int = 1) -> Tensor:
+    """``x`` minus its mean, divided by its standard deviation (divisor C - 1) along ``dim``; constant rows become zero.
+
+    >>> z_score(torch.tensor([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]]))
+    tensor([[-1.,  0.,  1.],
+            [ 0.,  0.,  0.]])
+    """
+    x = x - x.amax(dim, keepdim=True).detach()  # a constant row is now exactly 0, whatever the rounding of its mean
+    centred = x - x.mean(dim, keepdim=True)
+    variance = centred.square().sum(dim, keepdim=True) / (x.shape[dim] - 1)
+    ok = variance > EPSILON**2
+    return torch.where(ok, centred / torch.where(ok, variance, 1.0).sqrt(), 0.0)
+
+
+def products(a: Tensor, b: Tensor) -> Tensor:
+    """All inner products of rows of ``a`` and ``b``, shape ``[N, M]``, in full precision also under autocast."""
+    with torch.autocast(a.device.type, enabled=False):
+        return a @ b.mT
+
+
+def align(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Two maps ``[N, C, H, W]`` at a common size: whichever is larger is averaged down, height and width on their own.
+
+    >>> [list(t.shape) for t in align(torch.ones(1, 2, 8, 4), torch.ones(1, 3, 4, 6))]
+    [[1, 2, 4, 4], [1, 3, 4, 4]]
+    """
+    size = (min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3]))
+    first, second = (t if t.shape[2:] == size else F.adaptive_avg_pool2d(t, size) for t in (a, b))
+    return first, second
+
+
+def per_sample(x: Tensor) -> Tensor:
+    """Mean over everything but the first axis: ``[N, ...]`` to ``[N]``."""
+    return x if x.ndim == 1 else x.flatten(1).mean(1)
+
+
+def same_shape(name: str, student: Tensor, teacher: Tensor, hint: str) -> None:
+    """Raise if two tensors that ``name`` compares entry by entry differ in shape; ``hint`` says what to do."""
+    if student.shape != teacher.shape:
+        raise UsageError(
+            f"{name}: student {list(student.shape)} and teacher {list(teacher.shape)} differ in shape: {hint}"
+        )
+
+
+def looks_like_probabilities(x: Tensor) -> bool:
+    """Whether every row of ``x``, shape ``[N, K]``, is a distribution: such a "logit" would be softened twice.
+
+    Reads values on the host, so it belongs into set-up, never into a step.
+
+    >>> logits = torch.tensor([[2.0, -1.0, 0.5]])
+    >>> looks_like_probabilities(logits), looks_like_probabilities(logits.softmax(dim=1))
+    (False, True)
+    """
+    if x.numel() == 0 or not x.is_floating_point():
+        return False
+    (rows,) = full_precision(x.detach())
+    return bool((rows >= 0).all() & ((rows.sum(1) - 1).abs() < 1e-2).all())

@@ -1,0 +1,146 @@
+"""The page: one HTML file that needs nothing but itself, for a phone, a desk and a printer."""
+
+import json
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from mentorch.reports._format import MISSING, count, dig, duration, number, shorten, text
+from mentorch.reports._plot import Picture
+from mentorch.reports._read import Run
+from mentorch.reports._table import costs, measures, networks, table, together
+from mentorch.reports._words import EPOCHS, failures, remarks, sentence
+
+# the browser itself then refuses scripts and anything that is not in the file
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+TERMS = "The share of each edge in the sum of the weighted losses, mean over seeds; methods with one term are left out."
+SHADING = "Each column is a node, each row an edge. Learning nodes are outlined, frozen ones shaded, data dashed."
+
+
+def page(runs: list[tuple[Run, list[Picture]]]) -> str:
+    """The whole page; one run fills it, several stand side by side in a table and one after the other below it."""
+    names = [run.study.name for run, _ in runs]
+    title = shorten(", ".join(names), 120)
+    if len(runs) == 1:
+        body = f"<header><h1>{_text(title)}</h1>{_about(runs[0][0])}</header>{_sections(*runs[0], level=2)}"
+    else:
+        marks = [f"run-{i + 1}" for i in range(len(runs))]
+        links = [f'<li><a href="#{mark}">{_text(name)}</a></li>' for mark, name in zip(marks, names, strict=True)]
+        body = f"<header><h1>{len(runs)} runs compared</h1><nav><ul>{''.join(links)}</ul></nav></header>"
+        body += _section("All runs", _table(together([run.study for run, _ in runs]), "runs"), 2)
+        for mark, (run, figures) in zip(marks, runs, strict=True):
+            head = f'<h2 id="{mark}">{_text(run.study.name)}</h2>{_about(run)}'
+            body += f"<article>{head}{_sections(run, figures, level=3)}</article>"
+    style = files("mentorch.reports").joinpath("page.css").read_text(encoding="utf-8")
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{_text(title)} · mentorch</title>\n<style>\n{style}</style>\n"
+        f"</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _sections(run: Run, found: list[Picture], level: int) -> str:
+    study = run.study
+    other = f"Other measures, {study.split} split, {EPOCHS[study.which]}"
+    notes = "".join(f"<li>{_text(note)}</li>" for note in run.notes)
+    return "".join(
+        [
+            f'<p class="result">{_text(sentence(study.results))}</p>',
+            _section("Results", _results(run), level),
+            _section(other, _table(measures(study)), level),
+            _section("Training curves", _figures(found, "curves"), level),
+            _section("Loss terms", _figures(found, "terms", TERMS), level),
+            _section("Accuracy and size", _figures(found, "size"), level),
+            _section("Knowledge transfer graphs", _figures(found, "graph", SHADING), level),
+            _section("Cost", _table(networks(study.results)) + _table(costs(study)), level),
+            _section("Data", _facts(_data(study.results)), level),
+            _section("Configuration", f"<pre>{escape(run.recipe)}</pre>" if run.recipe else "", level),
+            _section("Environment", _facts(run.environment), level),
+            _section("How to reproduce", _reproduce(run), level),
+            _section("Missing from this run", f"<ul>{notes}</ul>" if notes else "", level),
+        ]
+    )
+
+
+def _section(title: str, body: str, level: int) -> str:
+    return f"<section><h{level}>{_text(title)}</h{level}>{body}</section>\n" if body else ""
+
+
+def _about(run: Run) -> str:
+    results = run.study.results
+    created = text(results.get("created") or "")[:16].replace("T", " ")
+    seconds = duration(results.get("seconds")).strip(MISSING)
+    words = [text(word) for word in (results.get("kind"), dig(results, "data", "name"), created, seconds) if word]
+    return f'<p class="about">{_text(" · ".join(words))}</p>' if words else ""
+
+
+def _results(run: Run) -> str:
+    study = run.study
+    rows = table(study.results)
+    failed = "".join(f'<li class="failed">{_text(line)}</li>' for line in failures(study))
+    note = f'<p class="note">{_text(" ".join(remarks(study)))}</p>' if rows else "<p>No method was run.</p>"
+    return _table(rows) + note + (f"<p>Failed:</p><ul>{failed}</ul>" if failed else "")
+
+
+def _table(rows: list[dict[str, str]], kind: str = "methods") -> str:
+    if not rows:
+        return ""
+    head = "".join(f'<th scope="col">{_text(name)}</th>' for name in rows[0])
+    body = ""
+    for row in rows:
+        first, *cells = row.values()
+        long = ' class="long"' if len(first) > 20 else ""
+        body += (
+            f'<tr><th scope="row"{long}>{_text(first)}</th>{"".join(f"<td>{_text(cell)}</td>" for cell in cells)}</tr>'
+        )
+    return _scroll(f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+
+
+def _facts(facts: dict[str, Any]) -> str:
+    rows = "".join(
+        f'<tr><th scope="row">{_text(name)}</th><td>{_value(value)}</td></tr>' for name, value in facts.items()
+    )
+    return _scroll(f'<table class="facts"><tbody>{rows}</tbody></table>') if rows else ""
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "<br>".join(f"{_text(name)}: {_value(item)}" for name, item in value.items())
+    return _text(MISSING if value is None else json.dumps(value) if isinstance(value, list) else value)
+
+
+def _scroll(body: str) -> str:
+    return f'<div class="scroll" tabindex="0">{body}</div>'
+
+
+def _figures(found: list[Picture], kind: str, note: str = "") -> str:
+    figures = ""
+    for picture in (one for one in found if one.kind == kind):
+        drawing = f'<div class="scroll">{picture.inline()}</div>'
+        caption = f"<figcaption>{_text(picture.caption)}</figcaption>"
+        # where a caption is the name of a method it belongs above the drawing, an explanation below
+        figures += f"<figure>{caption + drawing if note else drawing + caption}</figure>"
+    words = f'<p class="note">{_text(note)}</p>' if note else ""
+    return f'{words}<div class="figures {kind}">{figures}</div>' if figures else ""
+
+
+def _data(results: dict[str, Any]) -> dict[str, Any]:
+    data = results.get("data")
+    facts = {name: value for name, value in data.items() if value is not None} if isinstance(data, dict) else {}
+    return {name: count(value) if number(value) is not None else value for name, value in facts.items()}
+
+
+def _reproduce(run: Run) -> str:
+    if run.recipe is None:
+        return ""
+    return (
+        "<pre>mentorch run recipe.yaml</pre><p>The recipe above, in the folder of this run, repeats these numbers.</p>"
+    )
+
+
+def _text(value: object) -> str:
+    return escape(text(value).replace(" %", "\u00a0%"))

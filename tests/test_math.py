@@ -1,0 +1,103 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mentorch._errors import UsageError
+from mentorch._math import (
+    align,
+    full_precision,
+    length,
+    looks_like_probabilities,
+    per_sample,
+    products,
+    same_shape,
+    unit,
+    z_score,
+)
+
+
+def random(seed: int, *shape: int) -> torch.Tensor:
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def test_full_precision_touches_half_precision_alone():
+    dtypes = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool]
+    result = full_precision(*(torch.ones(2, dtype=d) for d in dtypes))
+    assert [t.dtype for t in result] == [torch.float32] * 3 + dtypes[3:]
+
+
+@given(seed=st.integers(0, 99), dim=st.sampled_from([0, 1, -1]))
+def test_unit_equals_the_library_on_regular_rows(seed: int, dim: int):
+    x = random(seed, 4, 5)
+    torch.testing.assert_close(unit(x, dim), F.normalize(x, dim=dim))
+    torch.testing.assert_close(length(x, dim), x.norm(dim=dim))
+    assert torch.autograd.gradcheck(lambda t: (unit(t, dim), length(t, dim)), (x.requires_grad_(),))
+
+
+@pytest.mark.parametrize("function", [unit, length, z_score])
+@pytest.mark.parametrize("tiny", [0.0, 1e-30, 1e-8])
+def test_degenerate_rows_have_value_and_gradient_zero(function, tiny: float):
+    x = torch.tensor([[3.0, 4.0], [tiny, 0.0]], requires_grad=True)
+    result = function(x)
+    (grad,) = torch.autograd.grad(result, x, torch.arange(1.0, result.numel() + 1).view_as(result))
+    assert (result[1] == 0).all()
+    assert (grad[1] == 0).all()
+    assert grad.isfinite().all()
+
+
+@given(seed=st.integers(0, 99), scale=st.floats(0.01, 100), shift=st.floats(-100, 100))
+def test_z_score_has_mean_zero_and_deviation_one(seed: int, scale: float, shift: float):
+    x = random(seed, 3, 6)
+    z = z_score(x)
+    torch.testing.assert_close(z.mean(1), torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-12)
+    torch.testing.assert_close(z.std(1), torch.ones(3, dtype=torch.float64))
+    torch.testing.assert_close(z_score(scale * x + shift), z, rtol=1e-8, atol=1e-8)
+    assert z.abs().max() <= 5 / 6**0.5 + 1e-12
+
+
+def test_products_keep_their_precision_under_autocast():
+    a, b = random(0, 3, 4).float(), random(1, 5, 4).float()
+    expected = a @ b.T
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(products(a, b), expected)
+
+
+@given(sizes=st.lists(st.integers(1, 9), min_size=4, max_size=4))
+def test_align_reduces_each_axis_of_the_larger(sizes: list[int]):
+    a, b = random(0, 2, 3, *sizes[:2]), random(1, 2, 4, *sizes[2:])
+    small = (min(sizes[0], sizes[2]), min(sizes[1], sizes[3]))
+    x, y = align(a, b)
+    assert x.shape == (2, 3, *small)
+    assert y.shape == (2, 4, *small)
+    torch.testing.assert_close(x, F.adaptive_avg_pool2d(a, small))
+    torch.testing.assert_close(y, F.adaptive_avg_pool2d(b, small))
+
+
+def test_align_leaves_equal_sizes_alone():
+    a, b = random(0, 2, 3, 4, 5), random(1, 2, 4, 4, 5)
+    assert all(x is y for x, y in zip(align(a, b), (a, b), strict=True))
+
+
+def test_per_sample_averages_the_rest():
+    x = random(0, 2, 3, 4)
+    torch.testing.assert_close(per_sample(x), x.mean((1, 2)))
+    assert torch.equal(per_sample(x[:, 0, 0]), x[:, 0, 0])
+
+
+def test_same_shape_names_both():
+    same_shape("kd", torch.ones(2, 3), torch.zeros(2, 3), "hint")
+    with pytest.raises(UsageError, match=r"kd: student \[2, 3\] and teacher \[3\] differ in shape: do that"):
+        same_shape("kd", torch.ones(2, 3), torch.zeros(3), "do that")
+
+
+def test_probabilities_are_recognised():
+    logits = random(0, 8, 10)
+    assert looks_like_probabilities(logits.softmax(1))
+    assert looks_like_probabilities(logits.softmax(1).bfloat16())
+    assert not looks_like_probabilities(logits)
+    assert not looks_like_probabilities(logits.abs())
+    assert not looks_like_probabilities(torch.cat([logits.softmax(1), logits]))
+    assert not looks_like_probabilities(torch.ones(2, 1, dtype=torch.int64))
+    assert not looks_like_probabilities(logits[:0])
