@@ -6,6 +6,7 @@ The list of what users import; nothing else. Importing it needs torch alone.
 from mentorch import data as data
 from mentorch import gates as gates
 from mentorch import losses as losses
+from mentorch import methods as methods
 from mentorch import metrics as metrics
 from mentorch import networks as networks
 from mentorch._errors import MentorchError as MentorchError

@@ -227,11 +227,13 @@ class Graph(nn.Module):
         try:
             for name in self.learning:
                 self.nodes[name].eval()
+            self.owned.eval()
             with torch.no_grad():
                 values = self._values(inputs, labels, index, everything)
                 for edge in self.edges:
                     self._try(edge, values)
         finally:
+            self.owned.train(modes[self.owned])  # with the layers that were built just now
             for module, mode in modes.items():
                 module.training = mode
             for tap in self._taps.values():
@@ -304,7 +306,8 @@ class Graph(nn.Module):
             for i in live:
                 for text in (self.edges[i].target, *self.edges[i].sources):
                     wanted.setdefault(self._addresses[text].root, {})[text] = None
-            order = sorted(wanted, key=lambda root: (root not in BATCH, [*self.nodes, *BATCH].index(root)))
+            # teachers before students: their activations are gone before those kept for the backward pass pile up
+            order = sorted(wanted, key=lambda root: (root not in BATCH, root in targets))
             self._plans[live] = [(root, root in targets, tuple(wanted[root])) for root in order]
         return self._plans[live]
 

@@ -2,6 +2,7 @@
 
 from mentorch.training._callbacks import On as On
 from mentorch.training._evaluate import evaluate as evaluate
+from mentorch.training._evaluate import evaluating as evaluating
 from mentorch.training._fit import fit as fit
 from mentorch.training._history import History as History
 from mentorch.training._optimizers import Plateau as Plateau

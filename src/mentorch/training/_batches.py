@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,6 +16,14 @@ class Batch(NamedTuple):
     inputs: Any
     labels: Any = None
     index: Tensor | None = None  # type: ignore[assignment]  # hides tuple.index, which nobody calls
+
+
+@runtime_checkable
+class Shares(Protocol):
+    """Data that divides itself among processes and says how many batches each gets."""
+
+    def count(self, rank: int, world: int) -> int: ...
+    def iterate(self, epoch: int, start: int, rank: int, world: int) -> Iterator[Any]: ...
 
 
 def as_batch(value: Any) -> Batch:
@@ -40,14 +48,16 @@ def samples_in(batch: Batch) -> int:
     return next((len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim), 0)
 
 
-def count(data: Iterable[Any], steps_per_epoch: int | None, what: str) -> int:
-    """Batches per epoch.
+def count(data: Iterable[Any], steps_per_epoch: int | None, what: str, world: int = 1) -> int:
+    """Batches per epoch that every one of ``world`` processes gets.
 
     Raises:
         UsageError: if there are none, or their number is not known.
     """
     if steps_per_epoch is not None:
         number = steps_per_epoch
+    elif world > 1 and isinstance(data, Shares):
+        number = data.count(world - 1, world)  # the last rank has the fewest
     elif isinstance(data, Sized):
         number = len(data)
     else:
@@ -71,8 +81,16 @@ def walk(data: Any, epoch: int, start: int, steps: int, rank: int = 0, world: in
                 part.set_epoch(epoch)
         batches = iter(data)
         for _ in range(start):
-            next(batches)
+            next(batches, None)
     return map(as_batch, itertools.islice(batches, steps - start))
+
+
+def generators(data: Any) -> list[torch.Generator]:
+    """The generators of its own from which a data loader draws order and samples."""
+    batch_sampler = getattr(data, "batch_sampler", None)
+    owners = (data, getattr(data, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
+    found = [getattr(owner, "generator", None) for owner in (*owners, getattr(data, "dataset", None))]
+    return list({id(one): one for one in found if isinstance(one, torch.Generator)}.values())
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

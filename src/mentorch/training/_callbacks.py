@@ -29,7 +29,7 @@ class On:
         when: only if this holds, asked at the event.
 
     Raises:
-        UsageError: for an unknown event or ``every`` below 1.
+        UsageError: for an unknown event, or ``every`` or a number in ``at`` below 1.
     """
 
     event: Event
@@ -44,16 +44,20 @@ class On:
             raise UsageError(f"unknown event {self.event!r} (known: {', '.join(get_args(Event))})")
         if self.every < 1:
             raise UsageError(f"every must be at least 1, got {self.every}")
+        if any(count < 1 for count in self.at):
+            raise UsageError(f"at counts from 1, got {', '.join(map(str, self.at))}")
 
     def due(self, count: int) -> bool:
-        """Whether the ``count``-th occurrence (from 1) is one to react to; :attr:`when` is asked separately."""
-        if self.at:
-            return count in self.at and not (self.once and count != min(self.at))
-        return count % self.every == 0 and not (self.once and count != self.every)
+        """Whether the ``count``-th occurrence (from 1) is one to react to, as far as the count decides."""
+        return count in self.at if self.at else count % self.every == 0
 
 
 def emit(callbacks: Collection[On], event: Event, count: int, training: Any) -> None:
     """Call what listens to an event, in the order given."""
-    for callback in callbacks:
-        if callback.event == event and callback.due(count) and (callback.when is None or callback.when(training)):
+    for position, callback in enumerate(callbacks):
+        if callback.event != event or not callback.due(count) or position in training.fired:
+            continue
+        if callback.when is None or callback.when(training):
+            if callback.once:
+                training.fired.append(position)
             callback.call(training)

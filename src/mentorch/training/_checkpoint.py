@@ -1,7 +1,5 @@
 """Checkpoints: tensors as safetensors, the rest as JSON, whole or not there, nothing ever unpickled."""
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -9,7 +7,7 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -22,26 +20,6 @@ SCHEMA = "mentorch.checkpoint/1"
 KEEP = 2
 
 
-@contextlib.contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Hold a run folder for this process; the lock dies with the process, however it dies.
-
-    Raises:
-        RunError: if a live process holds it, or it cannot be written.
-    """
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        handle = (run / ".lock").open("w")
-    except OSError as error:
-        raise RunError(f"cannot use run folder {run}: {error.strerror or error}") from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise RunError(f"run folder {run} is in use by another live process") from error
-        yield
-
-
 def pack(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
     """Nested plain data with the tensors taken out: JSON that refers to ``tensors`` by path.
 
@@ -49,9 +27,13 @@ def pack(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
         TypeError: for anything that is neither plain data nor a tensor.
     """
     if isinstance(value, Tensor):
-        tensors[path] = value.detach().cpu().contiguous().clone()
-        return {"$tensor": path}
+        name = f"{len(tensors)}{path}"  # the number keeps paths apart that read alike: {"a/b": x} and {"a": {"b": x}}
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {"$tensor": name}
     if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, bool | int | float | str | None):
+                raise TypeError(f"cannot put a key {key!r} into a checkpoint (at {path})")
         return {"$map": [[key, pack(item, tensors, f"{path}/{key}")] for key, item in value.items()]}
     if isinstance(value, list | tuple):
         items = [pack(item, tensors, f"{path}/{i}") for i, item in enumerate(value)]
@@ -94,7 +76,7 @@ def save(folder: Path, step: int, state: Mapping[str, Any]) -> Path:
         _write(temporary / "tensors.safetensors", data)
         _write(temporary / "state.json", json.dumps(head).encode())
         if final.exists():
-            shutil.rmtree(final)
+            final.rename(tempfile.mkdtemp(dir=folder, prefix=".writing-"))
         temporary.rename(final)
     except OSError as error:
         if temporary is not None:
@@ -135,7 +117,7 @@ def load(folder: Path, which: Literal["last", "previous"] = "last") -> dict[str,
     path = folder / f"{step:09d}"
     try:
         return _read(path)
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         other = have[-2] if which == "last" and len(have) > 1 else None
         advice = (
             f"the previous one is step {other}: resume='previous' uses it" if other is not None else "no other is left"
@@ -162,10 +144,14 @@ def _read(path: Path) -> dict[str, Any]:
     return state
 
 
-def random_state() -> dict[str, Any]:
-    """The state of every generator that training may draw from: torch on all devices, Python, NumPy if it is in use."""
+def random_state(generators: Sequence[torch.Generator] = ()) -> dict[str, Any]:
+    """The state of every generator that training may draw from.
+
+    These are torch's on all devices, Python's, NumPy's if it is in use, and the ``generators`` that data loaders own.
+    """
     version, numbers, gauss = random.getstate()
     state: dict[str, Any] = {"torch": torch.get_rng_state(), "python": (version, numbers, gauss)}
+    state["own"] = [generator.get_state() for generator in generators]
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         state["cuda"] = torch.cuda.get_rng_state_all()
     if "numpy" in sys.modules:
@@ -182,9 +168,11 @@ def random_state() -> dict[str, Any]:
     return state
 
 
-def set_random_state(state: Mapping[str, Any]) -> None:
+def set_random_state(state: Mapping[str, Any], generators: Sequence[torch.Generator] = ()) -> None:
     """Put all generators back to :func:`random_state`."""
     torch.set_rng_state(state["torch"])
+    for generator, own in zip(generators, state["own"], strict=True):
+        generator.set_state(own)
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     if "cuda" in state and torch.cuda.is_available():

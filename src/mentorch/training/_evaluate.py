@@ -62,7 +62,8 @@ def evaluate(
     device = next((p.device for p in graph.parameters()), torch.device("cpu"))
     sums: dict[tuple[str, str], Tensor] = {}
     samples = 0
-    with evaluating(*running.values()):
+    views = [view for name in names if isinstance(view := graph.views.get(name), nn.Module)]
+    with evaluating(*running.values(), *views):
         for batch in walk(data, 0, 0, _many(data)):
             inputs, labels, _ = to_device(as_batch(batch), device)
             if labels is None:

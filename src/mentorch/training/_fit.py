@@ -5,21 +5,22 @@ import copy
 import functools
 import signal
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import nn
 
 from mentorch._errors import UsageError
+from mentorch._files import locked
 from mentorch._graph import Graph
-from mentorch.training import _checkpoint, _loggers
-from mentorch.training._batches import count, to_device, walk
+from mentorch.training import _loggers
+from mentorch.training._batches import count, generators, to_device, walk
 from mentorch.training._callbacks import On
 from mentorch.training._evaluate import Metric, evaluate
 from mentorch.training._history import History
 from mentorch.training._loop import Loop, undisturbed
-from mentorch.training._optimizers import OneOrEach, Schedule, Steering
+from mentorch.training._optimizers import OneOrEach, Plateau, Schedule, Steering
 from mentorch.training._training import Monitor, Training
 
 
@@ -94,22 +95,27 @@ def fit(
         KeyboardInterrupt: after Ctrl-C, once the step is finished and a checkpoint is written.
     """
     _check(epochs, accumulate, log_every, train, run, resume, ema, clip_norm, clip_value, checkpoint_every)
+    _check_choice(select, patience, schedule, validation, resume)
     fabric = fabric or _make_fabric(device, precision)
     graph.to(fabric.device)
-    per_epoch = count(train, steps_per_epoch, "train")
-    with undisturbed():
+    per_epoch = count(train, steps_per_epoch, "train", fabric.world_size)
+    own = generators(train)
+    with undisturbed(own):
         graph.build(*to_device(next(walk(train, 0, 0, per_epoch)), fabric.device))
     monitor = monitor or Monitor()
-    if monitor.node and monitor.node not in graph.learning:
+    if monitor.node not in ("", "*", *graph.learning):
         raise UsageError(f"monitor: {monitor.node!r} is no learning node (known: {', '.join(graph.learning)})")
-    training = Training(graph, Steering(graph, optimizer, schedule), History(), epochs, per_epoch, accumulate)
+    training = Training(
+        graph, Steering(graph, optimizer, schedule), History(), epochs, per_epoch, accumulate, generators=own
+    )
     if ema is not None:
         training.averages = {name: _copy_of(graph.nodes[name]) for name in graph.learning}
     if compile:
         graph.compile()
     loop = Loop(
         training=training,
-        module=fabric.setup_module(graph),
+        # the wrapper is for several processes; for one it would only cost time in each step
+        module=fabric.setup_module(graph) if fabric.world_size > 1 else graph,
         fabric=fabric,
         scaler=getattr(fabric.strategy.precision, "scaler", None),
         train=train,
@@ -127,7 +133,7 @@ def fit(
     writes = loop.run is not None and fabric.is_global_zero
     with contextlib.ExitStack() as stack:
         if writes:
-            stack.enter_context(_checkpoint.locked(Path(str(run))))
+            stack.enter_context(locked(Path(str(run))))
         loop.restore(resume)
         names = [edge.name for edge in graph.edges]
         loop.loggers, loop.bar = stack.enter_context(
@@ -174,6 +180,31 @@ def _check(
         raise UsageError("train is an iterator and would be used up after one epoch: pass what it iterates over")
     if run is None and (resume or checkpoint_every):
         raise UsageError("resume and checkpoint_every need a run folder: pass run=")
+
+
+def _check_choice(
+    select: str, patience: int | None, schedule: object, validation: Iterable[Any] | None, resume: object
+) -> None:
+    if select not in ("last", "best"):
+        raise UsageError(f"select is 'last' or 'best', got {select!r}")
+    if resume not in (True, False, "previous"):
+        raise UsageError(f"resume is True, False or 'previous', got {resume!r}")
+    if patience is not None and patience < 1:
+        raise UsageError(f"patience must be at least 1, got {patience}")
+    if isinstance(validation, Iterator):
+        raise UsageError("validation is an iterator and would be used up after one epoch: pass what it iterates over")
+    wants = {"select='best'": select == "best", "patience": patience is not None, "Plateau": _has_plateau(schedule)}
+    for name, wanted in wants.items():
+        if wanted and validation is None:
+            raise UsageError(f"{name} needs validation data: pass validation=")
+
+
+def _has_plateau(schedule: object) -> bool:
+    if isinstance(schedule, Mapping):
+        return any(map(_has_plateau, schedule.values()))
+    if isinstance(schedule, Sequence):
+        return any(map(_has_plateau, schedule))
+    return isinstance(schedule, Plateau)
 
 
 def _make_fabric(device: str, precision: Literal["32-true", "16-mixed", "bf16-mixed"]) -> Any:

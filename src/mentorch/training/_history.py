@@ -17,6 +17,7 @@ class History:
         records: as written to ``metrics.jsonl``: epoch, step, progress, seconds, losses, validation metrics, rates.
         best_epoch: the epoch with the best monitored metric on validation data; None without validation.
         best_value: the metric's value there.
+        best_node: the node that reached it.
         best_weights: learning node -> its state there, on the CPU; empty without validation.
         samples: training samples seen, counted with repetition.
         stopped: why the run ended before its last epoch, if it did.
@@ -25,6 +26,7 @@ class History:
     records: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int | None = None
     best_value: float | None = None
+    best_node: str = ""
     best_weights: dict[str, dict[str, Tensor]] = field(default_factory=dict, repr=False)
     samples: int = 0
     stopped: str | None = None

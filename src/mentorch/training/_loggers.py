@@ -40,7 +40,7 @@ class TensorBoard:
     def __init__(self, run: Path, step: int):
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=step or None)
+        self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
 
     def interval(self, step: int, losses: Mapping[str, float]) -> None:
         """Losses per edge at a step."""
@@ -78,7 +78,7 @@ class Bar:
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),  # names of edges may have brackets
         )
         self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
         total = epochs * steps_per_epoch

@@ -2,10 +2,12 @@
 
 import contextlib
 import functools
+import math
 import operator
+import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -44,7 +46,8 @@ class Loop:
     loggers: list[_loggers.Logger] = field(default_factory=list)
     bar: _loggers.Bar | None = None
     interrupted: threading.Event = field(default_factory=threading.Event)
-    resumed: bool = False
+    random: dict[str, Any] | None = None
+    since: float = 0.0
 
     def restore(self, resume: bool | Literal["previous"]) -> None:
         """Load the run folder's checkpoint, if asked to and if there is one."""
@@ -52,7 +55,7 @@ class Loop:
         if self.run is None:
             return
         folder = self.run / "checkpoints"
-        if not _checkpoint.steps(folder):
+        if not _checkpoint.steps(folder) and resume != "previous":
             return
         if not resume:
             raise UsageError(f"{self.run} already holds a run: resume=True goes on with it, or choose another folder")
@@ -61,9 +64,12 @@ class Loop:
             there = state.get("identity", {}).get(key)
             if there != here:
                 raise RunError(f"{self.run} holds another run: {key} is {there!r} there and {here!r} here")
-        self.training.load(state, self.scaler)
-        _checkpoint.set_random_state(state["random"])
-        self.resumed = True
+        try:
+            self.training.load(state, self.scaler)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            what = " ".join(str(error).split())
+            raise RunError(f"{self.run} holds another run: its checkpoint does not fit this one ({what})") from error
+        self.random = state["random"]
 
     def _identity(self) -> dict[str, Any]:
         """What must agree between a checkpoint and the run that goes on from it."""
@@ -72,7 +78,10 @@ class Loop:
             "epochs": training.epochs,
             "steps_per_epoch": training.steps_per_epoch,
             "accumulate": training.accumulate,
-            "edges": [str(edge) for edge in training.graph.edges],
+            "edges": [
+                re.sub(" at 0x[0-9a-f]+", "", str(edge)) for edge in training.graph.edges
+            ],  # a function's address
+            "parameters": {name: _size(training.graph.nodes[name]) for name in training.graph.learning},
             "optimizers": {name: type(each).__name__ for name, each in training.steering.optimizers.items()},
             "ema": self.ema,
             "frozen": {name: state_hash(training.graph.nodes[name]) for name in training.graph.frozen},
@@ -81,33 +90,47 @@ class Loop:
     def go(self) -> None:
         """Train until the end."""
         training = self.training
-        emit(self.callbacks, "start", 1, training)
         try:
+            emit(self.callbacks, "start", 1, training)
+            if self.random is not None:
+                _checkpoint.set_random_state(self.random, training.generators)
             while training.epoch <= training.epochs and not training.history.stopped:
                 self._epoch()
+            for name, before in self.identity["frozen"].items():
+                if state_hash(training.graph.nodes[name]) != before:
+                    raise RunError(f"frozen node {name!r} changed during training")
         except Exception:
             emit(self.callbacks, "error", 1, training)
             raise
-        for name, before in self.identity["frozen"].items():
-            if state_hash(training.graph.nodes[name]) != before:
-                raise RunError(f"frozen node {name!r} changed during training")
         emit(self.callbacks, "end", 1, training)
 
     def _epoch(self) -> None:
         training = self.training
-        began = time.perf_counter()
+        self.since = time.perf_counter()
         training.graph.train()
         for batch in self._batches():
             if self._step(to_device(batch, self.fabric.device)):
                 self._after_step()
+        if training.batch != training.steps_per_epoch:
+            raise RunError(
+                f"train gave {training.batch} batches in epoch {training.epoch}, not {training.steps_per_epoch}: "
+                "pass steps_per_epoch="
+            )
         losses = self._read_losses()
-        training.seconds += time.perf_counter() - began
+        self._clock()
         self._record(losses)
-        training.epoch, training.batch, training.samples, training.sums = training.epoch + 1, 0, 0, {}
         for logger in self.loggers:
             logger.epoch(training.history)
-        emit(self.callbacks, "epoch", training.epoch - 1, training)
+        emit(self.callbacks, "epoch", training.epoch, training)
+        training.epoch, training.batch, training.samples, training.sums = training.epoch + 1, 0, 0, {}
         self._save()
+        if self.interrupted.is_set():
+            self._stop()
+
+    def _clock(self) -> None:
+        """Count the time since the last call; validation is not counted."""
+        now = time.perf_counter()
+        self.training.seconds, self.since = self.training.seconds + now - self.since, now
 
     def _batches(self) -> Iterator[Any]:
         training, rank, world = self.training, self.fabric.global_rank, self.fabric.world_size
@@ -117,14 +140,12 @@ class Loop:
         if hasattr(self.train, "iterate"):
             return walk_from_here()
         if not training.batch:
-            training.epoch_random = _checkpoint.random_state()
+            training.epoch_random = _checkpoint.random_state(training.generators)
             return walk_from_here()
-        # the order of foreign data may come from the global generators: replay it from the start of the epoch
-        now = _checkpoint.random_state()
-        _checkpoint.set_random_state(training.epoch_random)
-        batches = walk_from_here()
-        _checkpoint.set_random_state(now)
-        return batches
+        # the order of foreign data may come from any generator: replay it from the start of the epoch
+        with undisturbed(training.generators):
+            _checkpoint.set_random_state(training.epoch_random, training.generators)
+            return walk_from_here()
 
     def _step(self, batch: Any) -> bool:
         """One batch; whether it completed an optimiser step."""
@@ -133,7 +154,8 @@ class Loop:
         if not gathered:
             for optimizer in steering.optimizers.values():
                 optimizer.zero_grad(set_to_none=True)
-        losses = self.module(*batch, progress=training.progress)
+        with self.fabric.autocast():
+            losses = self.module(*batch, progress=training.progress)
         if losses:
             total = functools.reduce(operator.add, losses.values())
             group = min(training.accumulate, training.steps_per_epoch - (training.batch - gathered))
@@ -146,24 +168,24 @@ class Loop:
                 training.sums[name] = loss.detach() * size
         training.batch += 1
         training.samples += size
-        training.history.samples += size
+        training.history.samples += size * self.fabric.world_size
         if training.batch % training.accumulate and training.batch != training.steps_per_epoch:
             return False
         steering.set_rates(training.progress)
-        for optimizer in steering.optimizers.values():
-            self._update(optimizer)
-        if self.scaler is not None:
+        stepped = [self._update(optimizer) for optimizer in steering.optimizers.values()]
+        if self.scaler is not None and any(stepped):
             self.scaler.update()
         for name, average in training.averages.items():
             _update_average(average, training.graph.nodes[name], float(self.ema or 0.0))
         training.step += 1
         return True
 
-    def _update(self, optimizer: torch.optim.Optimizer) -> None:
+    def _update(self, optimizer: torch.optim.Optimizer) -> bool:
+        """One optimiser's step; whether there was anything to do."""
         if self.clip_norm is not None or self.clip_value is not None or self.scaler is not None:
             parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
             if not parameters:
-                return
+                return False
             if self.scaler is not None:
                 self.scaler.unscale_(optimizer)
             clip(parameters, self.clip_norm, self.clip_value)
@@ -171,6 +193,7 @@ class Loop:
             self.scaler.step(optimizer)
         else:
             optimizer.step()
+        return True
 
     def _after_step(self) -> None:
         training = self.training
@@ -181,39 +204,51 @@ class Loop:
             for logger in self.loggers:
                 logger.interval(training.step, losses)
         emit(self.callbacks, "step", training.step, training)
-        last = training.batch == training.steps_per_epoch
-        if self.checkpoint_every and training.step % self.checkpoint_every == 0 and not last:
+        if training.batch == training.steps_per_epoch:
+            return  # the end of the epoch does the rest
+        interrupted = self.interrupted.is_set()
+        if self.run is not None and (
+            interrupted or (self.checkpoint_every and training.step % self.checkpoint_every == 0)
+        ):
             self._read_losses()
+            self._clock()
             self._save()
-        if self.interrupted.is_set():
-            if self.run is not None and not last:
-                self._read_losses()
-                self._save()
-            if self.run is None or not last:
-                where = f"after step {training.step} of {training.steps}"
-                raise KeyboardInterrupt(f"stopped {where}" + ("; resume=True goes on here" if self.run else ""))
+        if interrupted:
+            self._stop()
+
+    def _stop(self) -> None:
+        where = f"after step {self.training.step} of {self.training.steps}"
+        raise KeyboardInterrupt(f"stopped {where}" + ("; resume=True goes on here" if self.run else ""))
 
     def _read_losses(self) -> dict[str, float]:
-        """Mean losses of the epoch so far: the one place that waits for the device.
+        """Mean losses of the epoch so far, over all processes: the one place that waits for the device.
 
         Raises:
-            RunError: if one is not finite.
+            RunError: if one is not finite, or a weight is not: such a state must never become a checkpoint.
         """
         training = self.training
         if not training.sums:
             return {}
         sums = torch.stack(list(training.sums.values())).double()
-        means = dict(zip(training.sums, (sums / max(training.samples, 1)).tolist(), strict=True))
-        bad = [name for name, value in means.items() if value != value or abs(value) == float("inf")]
+        sums = self.fabric.all_reduce(torch.cat([sums, sums.new_tensor([training.samples])]), reduce_op="sum")
+        *totals, samples = sums.tolist()
+        means = {name: total / max(samples, 1.0) for name, total in zip(training.sums, totals, strict=True)}
+        bad = [name for name, value in means.items() if not math.isfinite(value)]
         if bad:
-            kept = ""
-            if self.run is not None and (have := _checkpoint.steps(self.run / "checkpoints")):
-                kept = f"; the checkpoint of step {have[-1]} is from before"
-            raise RunError(
-                f"the loss of edge {' and '.join(map(repr, bad))} became NaN or infinite in epoch {training.epoch}, "
-                f"at or before step {training.step}{kept}. A lower learning rate or clip_norm= may help"
-            )
+            raise self._diverged(f"the loss of edge {' and '.join(map(repr, bad))}")
+        for name in training.graph.learning:
+            if not all_finite(training.graph.parameters_of(name)):
+                raise self._diverged(f"a weight of node {name!r}, or of an adapter of its edges,")
         return means
+
+    def _diverged(self, what: str) -> RunError:
+        kept = ""
+        if self.run is not None and (have := _checkpoint.steps(self.run / "checkpoints")):
+            kept = f"; the checkpoint of step {have[-1]} is from before"
+        return RunError(
+            f"{what} became NaN or infinite in epoch {self.training.epoch}, at or before step {self.training.step}"
+            f"{kept}. A lower learning rate or clip_norm= may help"
+        )
 
     def _record(self, losses: dict[str, float]) -> None:
         training, history = self.training, self.training.history
@@ -227,8 +262,9 @@ class Loop:
         }
         score = None
         if self.evaluate is not None:
-            with undisturbed(), self.fabric.autocast():
-                record["validation"] = self.evaluate(networks=training.averages)
+            with undisturbed(training.generators), self.fabric.autocast():
+                # one process decides for all: running statistics differ between processes
+                record["validation"] = self.fabric.broadcast(self.evaluate(networks=training.averages))
             score = self._judge(record["validation"])
         training.steering.end_epoch(score)
         history.records.append(record)
@@ -238,15 +274,18 @@ class Loop:
     def _judge(self, validation: Mapping[str, Mapping[str, float]]) -> float:
         """Keep the best weights; count epochs without improvement."""
         training, history = self.training, self.training.history
-        node = self.monitor.node or training.graph.learning[0]
-        if self.monitor.metric not in validation[node]:
-            raise UsageError(f"monitor: no metric {self.monitor.metric!r} (known: {', '.join(validation[node])})")
+        candidates = {"*": training.graph.learning, "": training.graph.learning[:1]}
+        nodes = candidates.get(self.monitor.node, (self.monitor.node,))
+        for node in nodes:
+            if self.monitor.metric not in validation[node]:
+                raise UsageError(f"monitor: no metric {self.monitor.metric!r} (known: {', '.join(validation[node])})")
+        node = max(nodes, key=lambda name: self.monitor.score(validation[name][self.monitor.metric]))
         value = validation[node][self.monitor.metric]
         score = self.monitor.score(value)
         best = -float("inf") if history.best_value is None else self.monitor.score(history.best_value)
         training.bad_epochs = 0 if score > best + self.monitor.min_delta else training.bad_epochs + 1
         if score > best:
-            history.best_epoch, history.best_value = training.epoch, value
+            history.best_epoch, history.best_value, history.best_node = training.epoch, value, node
             history.best_weights = {name: _weights(training.kept(name)) for name in training.graph.learning}
         return score
 
@@ -255,19 +294,30 @@ class Loop:
         if self.run is None or not self.fabric.is_global_zero:
             return
         step = (training.epoch - 1) * training.steps_per_epoch + training.batch
+        training.checkpoints += 1
         state = {**training.state(self.scaler), "identity": self.identity}
         _checkpoint.save(self.run / "checkpoints", step, state)
-        emit(self.callbacks, "checkpoint", 1, training)
+        emit(self.callbacks, "checkpoint", training.checkpoints, training)
 
 
 @contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
+def undisturbed(generators: Sequence[torch.Generator] = ()) -> Iterator[None]:
     """Whatever happens inside draws nothing from the random streams of training."""
-    state = _checkpoint.random_state()
+    state = _checkpoint.random_state(generators)
     try:
         yield
     finally:
-        _checkpoint.set_random_state(state)
+        _checkpoint.set_random_state(state, generators)
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether no element is NaN or infinite."""
+    finite = [tensor.detach().isfinite().all() for tensor in tensors]
+    return not finite or bool(torch.stack(finite).all())
+
+
+def _size(node: nn.Module) -> int:
+    return sum(p.numel() for p in node.parameters())
 
 
 @torch.no_grad()

@@ -52,7 +52,7 @@ class Steering:
         for name in per_name:
             if name not in self.optimizers:
                 raise unknown("optimiser in schedule", name, self.optimizers)
-        self.schedules = {name: _as_list(per_name.get(name)) for name in self.optimizers}
+        self.schedules = {name: _as_list(per_name.get(name), each) for name, each in self.optimizers.items()}
         self.plateaus = {
             name: [_PlateauState(s) for s in all_ if isinstance(s, Plateau)] for name, all_ in self.schedules.items()
         }
@@ -84,8 +84,6 @@ class Steering:
             for plateau in self.plateaus[name]:
                 plateau.see(score)
             for schedule in schedules:
-                if isinstance(schedule, ReduceLROnPlateau):
-                    raise UsageError("pass mentorch.training.Plateau instead of torch's ReduceLROnPlateau")
                 if isinstance(schedule, LRScheduler):
                     schedule.step()
 
@@ -130,14 +128,26 @@ def vars_of(plateau: _PlateauState) -> dict[str, float]:
     return {"factor": plateau.factor, "best": plateau.best, "bad": plateau.bad}
 
 
-def _as_list(schedule: Schedule | None) -> list[Any]:
+def _as_list(schedule: Schedule | None, optimizer: Optimizer) -> list[Any]:
     if schedule is None:
         return []
     each = list(schedule) if isinstance(schedule, Sequence) else [schedule]
     for one in each:
+        if isinstance(one, ReduceLROnPlateau):
+            raise UsageError("pass mentorch.training.Plateau instead of torch's ReduceLROnPlateau")
         if not (callable(one) or isinstance(one, Plateau | LRScheduler)):
             raise UsageError(f"a schedule is a function of progress, a Plateau or a torch scheduler, got {one!r}")
+        if isinstance(one, LRScheduler):
+            _check_torch(one, each, optimizer)
     return each
+
+
+def _check_torch(scheduler: LRScheduler, each: Sequence[Any], optimizer: Optimizer) -> None:
+    name = type(scheduler).__name__
+    if scheduler.optimizer is not optimizer:
+        raise UsageError(f"the schedule {name} was made for another optimiser: pass a mapping, name -> schedule")
+    if not all(isinstance(one, LRScheduler) for one in each):
+        raise UsageError(f"{name} sets the learning rate itself: it does not go together with gates or a Plateau")
 
 
 def _make(graph: Graph, optimizer: OneOrEach) -> dict[str, Optimizer]:
@@ -163,10 +173,11 @@ def _check_covered(graph: Graph, optimizers: Mapping[str, Optimizer]) -> None:
         UsageError: naming the node whose weights, or whose edges' adapters, nobody trains.
     """
     held = [id(p) for optimizer in optimizers.values() for group in optimizer.param_groups for p in group["params"]]
-    if len(held) != len(set(held)):
+    covered = set(held)
+    if len(held) != len(covered):
         raise UsageError("a parameter is in two optimisers")
     for name in graph.learning:
-        if any(id(p) not in set(held) for p in graph.parameters_of(name)):
+        if any(id(p) not in covered for p in graph.parameters_of(name)):
             raise UsageError(
                 f"weights of node {name!r}, or adapters of its edges, are in no optimiser: give the graph an example= "
                 "before making the optimiser, or pass a factory such as functools.partial(SGD, lr=0.1)"

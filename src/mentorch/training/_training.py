@@ -24,7 +24,7 @@ class Monitor:
 
     Args:
         metric: name of a metric.
-        node: of this node; of the first learning node if empty.
+        node: of this node; of the first learning node if empty, of the best learning node if ``*``.
         higher: whether more is better; known for accuracy and for losses, to be stated for others.
         min_delta: how much counts as an improvement, for early stopping.
 
@@ -73,8 +73,11 @@ class Training:
     samples: int = 0
     bad_epochs: int = 0
     seconds: float = 0.0
+    checkpoints: int = 0
+    fired: list[int] = field(default_factory=list)
     sums: dict[str, Tensor] = field(default_factory=dict)
     averages: dict[str, nn.Module] = field(default_factory=dict)
+    generators: list[torch.Generator] = field(default_factory=list)
     epoch_random: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -108,7 +111,7 @@ class Training:
             "averages": {name: average.state_dict() for name, average in self.averages.items()},
             "steering": self.steering.state(),
             "scaler": scaler.state_dict() if scaler is not None else {},
-            "random": _checkpoint.random_state(),
+            "random": _checkpoint.random_state(self.generators),
             "epoch_random": self.epoch_random,
             "sums": self.sums,
             "history": vars(self.history),
@@ -133,4 +136,4 @@ class Training:
             setattr(self, key, state[key])
 
 
-_POSITION = ("epoch", "batch", "step", "samples", "bad_epochs", "seconds")
+_POSITION = ("epoch", "batch", "step", "samples", "bad_epochs", "seconds", "checkpoints", "fired")

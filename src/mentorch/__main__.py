@@ -1,0 +1,5 @@
+"""``python -m mentorch``."""
+
+from mentorch.cli import main
+
+main()

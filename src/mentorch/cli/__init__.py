@@ -1,0 +1,3 @@
+"""The ``mentorch`` command."""
+
+from mentorch.cli._app import main as main

@@ -1,0 +1,278 @@
+"""The commands. Each translates options to a recipe, and leaves the work to the library."""
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mentorch._errors import MentorchError, UsageError
+from mentorch.cli import _compare, _graph, _train, _zoo
+from mentorch.cli._recipe import CompareRecipe, Recipe, TrainRecipe, check
+from mentorch.cli._run import Session
+from mentorch.cli._terminal import err, out, say, show_table
+from mentorch.cli._yaml import read_recipe
+
+app = typer.Typer(
+    name="mentorch",
+    help="Networks that teach networks: knowledge transfer between PyTorch networks, compared honestly.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Data sets: list, describe, fetch.", no_args_is_help=True)
+zoo_app = typer.Typer(help="Networks: known by name, and kept in folders with their cards.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(zoo_app, name="zoo")
+
+Resume = Annotated[bool, typer.Option("--resume", help="Go on in the run folder: finished parts are kept.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and describe everything, train nothing.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but the result.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
+
+_ALIASES = {"methods": ("-m",), "epochs": ("-e",), "batch_size": ("-b",), "optimizer": ("-o",), "temperature": ("-t",)}
+
+
+def _from_recipe(kind: type[Recipe]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one option per field of a recipe; the function receives the checked recipe."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = [p for name, p in inspect.signature(function).parameters.items() if name != "recipe"]
+        fields = [name for name, field in kind.model_fields.items() if name != "command"]
+
+        def command(**values: Any) -> None:
+            asked = {name: values[name] for name in fields if values[name] is not None}
+            function(check(kind, asked), **{p.name: values[p.name] for p in own})
+
+        parameters = [*own, *(_parameter(kind, name) for name in fields)]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        return command
+
+    return decorate
+
+
+def _parameter(kind: type[Recipe], name: str) -> inspect.Parameter:
+    field = kind.model_fields[name]
+    panel = str((field.json_schema_extra or {}).get("panel", "Options"))  # type: ignore[union-attr]
+    flag = "--" + name.replace("_", "-")
+    is_switch = field.annotation is bool
+    declared = (f"{flag}/--no-{flag[2:]}",) if is_switch else (flag, *_ALIASES.get(name, ()))
+    text = f"{field.description}  [default: {_written(field.default)}]"
+    annotation: Any = Annotated[
+        (bool | None) if is_switch else (str | None),
+        typer.Option(*declared, help=text, rich_help_panel=panel, show_default=False, metavar=_metavar(name, kind)),
+    ]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _metavar(name: str, kind: type[Recipe]) -> str | None:
+    annotation = str(kind.model_fields[name].annotation)
+    if annotation == "<class 'bool'>":
+        return None
+    if annotation.startswith("tuple"):
+        return "A,B,..."
+    if annotation.startswith("dict"):
+        return "KEY=VALUE,..."
+    return "NUMBER" if "int" in annotation or "float" in annotation else "TEXT"
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "none" if value is None or value == {} else str(value)
+
+
+@app.command()
+@_from_recipe(CompareRecipe)
+def compare(
+    recipe: CompareRecipe,
+    *,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare transfer methods: the same student, from one teacher, with each method, over several seeds.
+
+    Takes (or trains) a teacher, trains the student with each method and from scratch, evaluates everything once on the
+    test split, and writes table, curves and report into a run folder.
+
+    mentorch compare --data digits --teacher cnn_medium --student cnn_tiny --methods scratch kd pkt kd+pkt --seeds 0 1 2
+    """
+    _compare.run(recipe, Session(recipe, resume=resume, quiet=quiet, as_json=as_json, dry_run=dry_run))
+
+
+@app.command()
+@_from_recipe(TrainRecipe)
+def train(
+    recipe: TrainRecipe,
+    *,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a network from labels and keep it with its card: a teacher for later.
+
+    mentorch train --network resnet20 --data cifar10 --augment standard --epochs 60
+    """
+    _train.run(recipe, Session(recipe, resume=resume, quiet=quiet, as_json=as_json, dry_run=dry_run))
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(help="A recipe file; every run folder holds the one that made it.")],
+    *,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run folder, instead of the recipe's.")] = None,
+    out: Annotated[str | None, typer.Option("--out", help="Folder of run folders, instead of the recipe's.")] = None,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Do what a recipe file says: repeat a run, or train any graph declared in YAML."""
+    asked = read_recipe(recipe)
+    changed = {key: value for key, value in (("name", name), ("out", out)) if value is not None}
+    asked = asked.model_copy(update=changed)
+    session = Session(asked, resume=resume, quiet=quiet, as_json=as_json, dry_run=dry_run, fresh=name is None)
+    kinds: dict[str, Any] = {"compare": _compare.run, "train": _train.run, "graph": _graph.run}
+    kinds[asked.command](asked, session)  # type: ignore[attr-defined]
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write; needed for several runs.")] = None,
+) -> None:
+    """Write the report of a run folder again, or one page that compares several."""
+    from mentorch.reports import write
+
+    page = write(runs[0] if len(runs) == 1 else runs, out)
+    typer.echo(page)
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """Data sets known by name, and where they are."""
+    _zoo.show_data()
+
+
+@data_app.command("info")
+def data_info(
+    name: Annotated[str, typer.Argument(help="A name, or folder:PATH.")],
+    data_root: Annotated[Path | None, typer.Option("--data-root", help="Where to look first.")] = None,
+) -> None:
+    """Read a data set, check it and describe it."""
+    _zoo.describe_data(name, data_root)
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="A name.")],
+    data_root: Annotated[Path | None, typer.Option("--data-root", help="Where to put it.")] = None,
+) -> None:
+    """Download a data set's standard archives, checked by checksum."""
+    from mentorch.data import fetch
+
+    typer.echo(fetch(name, data_root))
+
+
+@zoo_app.command("networks")
+def zoo_networks(
+    num_classes: Annotated[int, typer.Option("--classes", help="Number of classes.")] = 10,
+    size: Annotated[int, typer.Option("--size", help="Side of the images.")] = 32,
+) -> None:
+    """Networks known by name, with parameters and multiply-adds."""
+    _zoo.show_networks(num_classes, size)
+
+
+@zoo_app.command("list")
+def zoo_list(root: Annotated[Path, typer.Argument(help="A folder of cards.")] = Path("runs")) -> None:
+    """Networks kept in a folder."""
+    _zoo.show_cards(root)
+
+
+@zoo_app.command("info")
+def zoo_info(folder: Annotated[Path, typer.Argument(help="A folder with a card.")]) -> None:
+    """One network's card; its weights are checked against it."""
+    _zoo.show_card(folder)
+
+
+@app.command()
+def methods() -> None:
+    """Losses that methods are made of, with the papers they are from."""
+    _zoo.show_methods()
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"mentorch {version('mentorch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+_LISTS = ("--methods", "-m", "--seeds", "--teacher", "--weight", "--betas", "--lr-milestones", "--tap")
+
+
+def gather(arguments: Sequence[str]) -> list[str]:
+    """Let lists be written with spaces, and the three nouns of ``compare`` without option names.
+
+    >>> gather(["compare", "big/", "small", "--methods", "kd", "pkt", "--seeds", "0", "1", "-q"])
+    ['compare', '--teacher', 'big/', '--student', 'small', '--methods', 'kd,pkt', '--seeds', '0,1', '-q']
+    """
+    left, done = list(arguments), []
+    if left[:1] == ["compare"]:
+        done.append(left.pop(0))
+        for noun in ("--teacher", "--student", "--data"):
+            if left and not left[0].startswith("-"):
+                done += [noun, left.pop(0)]
+    while left:
+        word = left.pop(0)
+        done.append(word)
+        if word in _LISTS:
+            values = []
+            while left and not left[0].startswith("-"):
+                values.append(left.pop(0).strip(","))
+            done += [",".join(values)] if values else []
+    return done
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    try:
+        app(gather([word for word in words if word != "--debug"]), prog_name="mentorch")
+    except KeyboardInterrupt as error:
+        say(f"interrupted: {error}" if str(error) else "interrupted")
+        sys.exit(130)
+    except MentorchError as error:
+        if debug:
+            raise
+        say(f"error: {error}")
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except Exception as error:
+        if debug:
+            raise
+        say(f"error: {type(error).__name__}: {error}".splitlines()[0] + " (unexpected: --debug shows where)")
+        sys.exit(1)
+
+
+__all__ = ["app", "err", "gather", "main", "out", "show_table"]

@@ -1,0 +1,124 @@
+"""Networks as the command line names them: by name, as a folder with a card, or as a name with weights."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mentorch import networks, zoo
+from mentorch._errors import UsageError
+from mentorch._graph import View
+from mentorch.data import Dataset, Normalize
+
+_WEIGHTS = (".safetensors", ".pt", ".pth")
+
+
+@dataclass(frozen=True)
+class Named:
+    """A network with what is known about it.
+
+    Attributes:
+        network: the module.
+        name: its builder.
+        arguments: of the builder.
+        source: where its weights are from; empty if they are random.
+        view: the normalisation that its card states.
+        card: its card, if it has one.
+    """
+
+    network: nn.Module
+    name: str
+    arguments: Mapping[str, Any]
+    source: str = ""
+    view: View | None = None
+    card: zoo.Card | None = None
+
+
+def split(text: str) -> tuple[str, str | None]:
+    """``NAME:WEIGHTS`` as name and path; a name alone, which may hold a colon itself, has no path.
+
+    >>> split("resnet56:teacher.safetensors"), split("timm:resnet18")
+    (('resnet56', 'teacher.safetensors'), ('timm:resnet18', None))
+    """
+    name, _, path = text.rpartition(":")
+    return (name, path) if name and path.endswith(_WEIGHTS) else (text, None)
+
+
+def has_weights(text: str) -> bool:
+    """Whether a name stands for a trained network."""
+    return (Path(text) / "card.json").is_file() or split(text)[1] is not None
+
+
+def make(text: str, data: Dataset, weights: str | None = None) -> Named:
+    """The network of a name, for the classes, channels and size of a data set.
+
+    Raises:
+        UsageError: for an unknown network, or one whose classes or channels are not those of the data.
+    """
+    if (Path(text) / "card.json").is_file():
+        network, card = zoo.load(text)
+        _check_fits(text, card, data)
+        seen = Normalize(card.input.mean, card.input.std) if card.input is not None else None
+        return Named(network, card.network, card.arguments, source=text, view=seen, card=card)
+    if Path(text).is_dir():
+        raise UsageError(f"{text} is a folder without card.json: name a zoo folder, or NAME:WEIGHTS")
+    name, path = split(text)
+    arguments: dict[str, Any] = {"num_classes": data.num_classes, "in_channels": data.channels}
+    network = networks.build(name, **arguments, image_size=data.image_size)
+    if ":" in name:
+        arguments["image_size"] = data.image_size
+    path = weights or path
+    if path is not None:
+        networks.load_weights(network, path)
+    return Named(network, name, arguments, source=path or "")
+
+
+def normalisation(mean: Sequence[float] | None, std: Sequence[float] | None, data: Dataset) -> Normalize | None:
+    """The input normalisation that was asked for in numbers.
+
+    Raises:
+        UsageError: if only one of both was given, or not one number per channel.
+    """
+    if mean is None and std is None:
+        return None
+    if mean is None or std is None or len(mean) != data.channels or len(std) != data.channels:
+        raise UsageError(f"mean and std need one number per channel ({data.channels}) each, got {mean} and {std}")
+    return Normalize(mean, std)
+
+
+def card(
+    name: str, of: Named, data: Dataset, view: View | None, *, metrics: Mapping[str, Any], training: Mapping[str, Any]
+) -> zoo.Card:
+    """The card of a network that was trained here."""
+    mean, std = (0.0,) * data.channels, (1.0,) * data.channels
+    if isinstance(view, Normalize):
+        mean, std = tuple(view.mean.flatten().tolist()), tuple(view.std.flatten().tolist())
+    order = {1: "gray", 3: "rgb", 4: "rgbd"}.get(data.channels, "rgb")
+    size = (data.image_size, data.image_size)
+    return zoo.Card(
+        name=name,
+        network=of.name,
+        arguments=dict(of.arguments),
+        classes=data.classes,
+        dataset=data.name,
+        input=zoo.Input(data.channels, size, mean, std, order),
+        metrics=metrics,
+        training=training,
+    )
+
+
+def _check_fits(text: str, found: zoo.Card, data: Dataset) -> None:
+    classes = found.arguments.get("num_classes")
+    if classes != data.num_classes:
+        raise UsageError(f"{text} knows {classes} classes, {data.name!r} has {data.num_classes}")
+    if found.classes and found.classes != data.classes:
+        where = next(i for i, pair in enumerate(zip(found.classes, data.classes, strict=True)) if pair[0] != pair[1])
+        raise UsageError(
+            f"{text} has other classes than {data.name!r}: class {where} is {found.classes[where]!r} there and "
+            f"{data.classes[where]!r} here"
+        )
+    channels = found.arguments.get("in_channels", 3)
+    if channels != data.channels:
+        raise UsageError(f"{text} reads images of {channels} channels, those of {data.name!r} have {data.channels}")

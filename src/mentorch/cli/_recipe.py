@@ -1,0 +1,253 @@
+"""Recipes: what was asked for, as data. Every option of the command line is a field here, described once."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from mentorch._errors import UsageError
+
+OPTIMIZERS = ("adam", "adamw", "adamax", "rmsprop", "sgd", "adagrad", "adadelta")
+ADAMS = ("adam", "adamw", "adamax")
+
+# an option that would have no effect is an error: field -> when it has one
+_APPLIES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "betas": ("optimizer", ADAMS),
+    "rho": ("optimizer", ("rmsprop", "adadelta")),
+    "momentum": ("optimizer", ("sgd", "rmsprop")),
+    "nesterov": ("optimizer", ("sgd",)),
+    "lr_patience": ("lr_schedule", ("plateau",)),
+    "lr_factor": ("lr_schedule", ("plateau", "multistep")),
+    "lr_min": ("lr_schedule", ("plateau",)),
+    "lr_milestones": ("lr_schedule", ("multistep",)),
+}
+
+
+def option(default: Any, text: str, panel: str) -> Any:
+    """A field with its help text and the group under which ``--help`` shows it."""
+    return Field(default, description=text, json_schema_extra={"panel": panel}, validate_default=True)
+
+
+class Recipe(BaseModel):
+    """What all recipes share: data, training, and where results go."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: str = option("digits", "data set: a name (see 'mentorch data list') or folder:PATH", "Data")
+    data_root: str | None = option(None, "where to look for it first; then $MENTORCH_DATA and system folders", "Data")
+    val_fraction: float = option(0.1, "part of the training split that validates", "Data")
+    split_seed: int = option(0, "seed of the validation split", "Data")
+    train_size: int | None = option(None, "use only so many training images, balanced over classes", "Data")
+    image_size: int | None = option(None, "side of the images of folder:PATH", "Data")
+    augment: Literal["none", "standard"] = option(
+        "none", "none, or standard: pad and crop, mirror where sensible", "Data"
+    )
+    download: bool = option(False, "fetch the data set if it is not found", "Data")
+    protocol: Literal["modern", "public"] = option(
+        "modern", "public: only divided by 255, no augmentation, 30 % validation, as in the older toolkit", "Data"
+    )
+
+    epochs: int = option(125, "passes over the training data", "Training")
+    batch_size: int = option(64, "images per step", "Training")
+    eval_batch_size: int = option(128, "images at once in evaluation", "Training")
+    accumulate: int = option(1, "batches per optimiser step", "Training")
+    optimizer: Literal[OPTIMIZERS] = option("adam", ", ".join(OPTIMIZERS), "Training")  # type: ignore[valid-type]
+    lr: float = option(1e-3, "learning rate", "Training")
+    betas: tuple[float, float] = option((0.9, 0.999), "of adam, adamw, adamax", "Training")
+    rho: float = option(0.9, "of rmsprop and adadelta", "Training")
+    momentum: float = option(0.0, "of sgd and rmsprop", "Training")
+    nesterov: bool = option(False, "of sgd", "Training")
+    weight_decay: float = option(0.0, "weight decay", "Training")
+    keras_compat: bool = option(False, "epsilon 1e-7, as Keras has it, instead of PyTorch's 1e-8", "Training")
+    lr_schedule: Literal["plateau", "constant", "cosine", "multistep"] = option(
+        "plateau", "plateau, constant, cosine or multistep", "Training"
+    )
+    lr_patience: int = option(8, "plateau: epochs without improvement before the rate falls", "Training")
+    lr_factor: float = option(0.1, "plateau, multistep: factor on the rate", "Training")
+    lr_min: float = option(1e-8, "plateau: lower bound of the rate", "Training")
+    lr_milestones: tuple[float, ...] = option((0.5, 0.75), "multistep: where, as fractions of training", "Training")
+    lr_warmup: float = option(0.0, "linear rise of the rate over this fraction of training", "Training")
+    lr_time_decay: float = option(1e-6, "rate / (1 + this * step); 0 is off", "Training")
+    early_stop: int = option(15, "stop after so many epochs without improvement; 0 is off", "Training")
+    clip_norm: float | None = option(None, "limit of the gradient norm", "Training")
+    clip_value: float | None = option(None, "limit of each gradient element", "Training")
+    ema: float | None = option(None, "decay of an average of the weights, which is then evaluated", "Training")
+    seeds: tuple[int, ...] = option((0,), "one repetition per seed", "Training")
+
+    device: str = option("auto", "auto, cpu, cuda, ...", "Machine")
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = option(
+        "32-true", "32-true, bf16-mixed, 16-mixed", "Machine"
+    )
+    compile: bool = option(False, "compile networks and losses into one graph", "Machine")
+    threads: int | None = option(None, "processor threads", "Machine")
+
+    out: str = option("runs", "folder of run folders", "Output")
+    name: str | None = option(None, "name of the run folder", "Output")
+    select: Literal["best", "last"] = option("best", "which weights count: best on validation data, or last", "Output")
+    save_students: Literal["best", "all", "none"] = option("best", "which trained students to keep", "Output")
+    knn: int = option(5, "neighbours of the nearest-neighbour evaluation; 0 leaves it out", "Output")
+    tensorboard: bool = option(True, "write TensorBoard events", "Output")
+    results: bool = option(True, "write report, tables and figures", "Output")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _split(cls, value: Any, info: Any) -> Any:
+        """Lists may be written with commas or spaces, mappings as key=value."""
+        annotation = str(cls.model_fields[info.field_name].annotation)
+        if isinstance(value, str) and annotation.startswith(("tuple", "dict")):
+            parts = value.replace(",", " ").split()
+            return dict(part.split("=", 1) for part in parts) if annotation.startswith("dict") else parts
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name in self.model_fields_set:
+            if not self.applies(name):
+                field, values = _APPLIES[name]
+                raise ValueError(f"{name} has no effect with {field} {getattr(self, field)} (only {', '.join(values)})")
+        for name in ("epochs", "batch_size", "eval_batch_size", "accumulate"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("lr", "lr_factor", "clip_norm", "clip_value"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.clip_norm is not None and self.clip_value is not None:
+            raise ValueError("clip_norm and clip_value exclude each other")
+        if not self.seeds:
+            raise ValueError("seeds: give at least one")
+        if self.protocol == "public" and {"val_fraction", "augment"} & self.model_fields_set:
+            raise ValueError("protocol public sets val_fraction and augment itself")
+        return self
+
+    def applies(self, name: str) -> bool:
+        """Whether a field has an effect, given the others."""
+        if name not in _APPLIES:
+            return not (self.protocol == "public" and name in ("val_fraction", "augment"))
+        field, values = _APPLIES[name]
+        return getattr(self, field) in values
+
+    def to_plain(self) -> dict[str, Any]:
+        """The recipe as plain data, without fields that have no effect; reading it back gives the same recipe."""
+        plain = self.model_dump(mode="json")
+        return {name: value for name, value in plain.items() if self.applies(name) and value is not None}
+
+
+class TrainRecipe(Recipe):
+    """``mentorch train``: one network from labels."""
+
+    command: Literal["train"] = "train"
+    network: str = option("cnn_small", "network by name (see 'mentorch zoo networks')", "Networks")
+    weights: str | None = option(None, "initial weights (safetensors, or .pt with weights only)", "Networks")
+
+
+class CompareRecipe(Recipe):
+    """``mentorch compare``: methods, the same student, several seeds."""
+
+    command: Literal["compare"] = "compare"
+    teacher: tuple[str, ...] = option(
+        ("cnn_medium",),
+        "zoo folder, NAME:WEIGHTS, or a network name to train first; several are sub-teachers (see --sub-teachers)",
+        "Networks",
+    )
+    teacher_mean: tuple[float, ...] | None = option(None, "input mean of a teacher given as NAME:WEIGHTS", "Networks")
+    teacher_std: tuple[float, ...] | None = option(None, "input standard deviation of that teacher", "Networks")
+    teacher_epochs: int | None = option(
+        None, "epochs for a teacher that is trained here; as many as the student's", "Networks"
+    )
+    teacher_train_size: int | None = option(
+        None, "training images for a teacher that is trained here; all of them, whatever --train-size says", "Networks"
+    )
+    min_teacher_acc: float | None = option(
+        None,
+        "stop if the teacher's validation accuracy is lower (a fraction); 1.5 times chance unless given",
+        "Networks",
+    )
+    student: str = option("cnn_tiny", "network by name, or NAME:WEIGHTS", "Networks")
+    student_weights: str | None = option(None, "initial weights of the student", "Networks")
+    tap: dict[str, str] = option(
+        {}, "places for foreign networks: student.embedding=fc:in teacher.stages=a;b;c", "Networks"
+    )
+
+    methods: tuple[str, ...] = option(
+        ("scratch", "kd", "pkt", "kd+pkt"), "losses by name, + adds; scratch is without teacher", "Methods"
+    )
+    temperature: float | None = option(None, "softens both sides; 2 for kd, 4 for dkd unless given", "Methods")
+    t_squared: bool = option(True, "kd: multiply by the squared temperature", "Methods")
+    standardize: bool = option(False, "kd: standardise logits first", "Methods")
+    kd_supervised: float = option(0.1, "weight of the labels' cross-entropy in methods with kd", "Methods")
+    pkt_supervised: float = option(1e-4, "weight of the supervised similarity, relative to pkt's", "Methods")
+    weight: dict[str, float] = option({}, "loss=weight, replaces a published weight: kd=1 pkt=400", "Methods")
+    sub_teachers: Literal["mean", "winner"] = option(
+        "mean",
+        "several teachers: mean of their answers, or one copy of the student each and the winner takes all",
+        "Methods",
+    )
+
+    @field_validator("methods", mode="after")
+    @classmethod
+    def _known_names(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        older = {"distillation": "kd", "pkt+distillation": "kd+pkt", "distillation+pkt": "kd+pkt"}
+        return tuple(dict.fromkeys(older.get(method, method) for method in methods))
+
+
+class NodeRecipe(BaseModel):
+    """A node of a graph in a file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    network: str
+    weights: str | None = None
+    frozen: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class EdgeRecipe(BaseModel):
+    """An edge of a graph in a file: ``loss: kd`` or ``loss: {kd: {temperature: 4}}``, the same for gates."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    source: str | tuple[str, ...]
+    target: str
+    loss: str | dict[str, dict[str, Any]]
+    gate: float | dict[str, dict[str, Any]] = 1.0
+    adapter: bool = False
+    name: str = ""
+
+
+class GraphRecipe(Recipe):
+    """``mentorch run``: any graph, declared in a file."""
+
+    command: Literal["graph"] = "graph"
+    nodes: dict[str, NodeRecipe]
+    edges: tuple[EdgeRecipe, ...]
+    node: str | None = option(None, "the node that is evaluated; the first learning one unless given", "Output")
+
+
+RECIPES: Mapping[str, type[Recipe]] = {"train": TrainRecipe, "compare": CompareRecipe, "graph": GraphRecipe}
+
+
+def check(kind: type[Recipe], values: Mapping[str, Any]) -> Recipe:
+    """A recipe from plain values.
+
+    Raises:
+        UsageError: in one line, naming the option as it is written on the command line.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(describe(error, kind)) from error
+
+
+def describe(error: Any, kind: type[Recipe]) -> str:
+    """The first problem of a validation error in one line."""
+    import difflib
+
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(first["loc"][-1]), list(kind.model_fields), n=1)
+        return f"unknown option {where!r}" + (f": did you mean {near[0]!r}?" if near else "")
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}, got {first['input']!r}" if where else message

@@ -1,0 +1,113 @@
+"""One use of the command line: its run folder, its recipe file, its results."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+
+from mentorch._errors import RunError, UsageError
+from mentorch._files import locked
+from mentorch.cli._recipe import Recipe
+from mentorch.cli._terminal import err, row_line, say, show_table
+from mentorch.cli._yaml import write_recipe
+
+
+@dataclass
+class Session:
+    """How a recipe is carried out.
+
+    Attributes:
+        recipe: what.
+        resume: go on in the folder.
+        quiet: show only the result.
+        as_json: show the result as JSON.
+        dry_run: check everything, train nothing.
+        fresh: take a new folder if the named one is in use.
+    """
+
+    recipe: Recipe
+    resume: bool = False
+    quiet: bool = False
+    as_json: bool = False
+    dry_run: bool = False
+    fresh: bool = False
+
+    def __post_init__(self) -> None:
+        if self.recipe.threads is not None:
+            torch.set_num_threads(self.recipe.threads)
+        self.folder = self._choose()
+
+    def _choose(self) -> Path:
+        """The run folder: the one that was named, else a new one."""
+        out = Path(self.recipe.out)
+        command = str(getattr(self.recipe, "command", "run"))
+        stem = self.recipe.name or f"{command}-{self.recipe.data.rpartition('/')[2].replace(':', '-')}"
+        folder = out / stem
+        if self.resume:
+            if not (folder / "recipe.yaml").exists():
+                raise UsageError(f"nothing to resume in {folder}: there is no recipe.yaml (say --name)")
+            return folder
+        if not (folder / "recipe.yaml").exists():
+            return folder
+        if self.recipe.name is not None and not self.fresh:
+            raise UsageError(f"{folder} already holds a run: --resume goes on with it, or choose another --name")
+        number = 2
+        while (out / f"{stem}-{number}" / "recipe.yaml").exists():
+            number += 1
+        return out / f"{stem}-{number}"
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Lock the folder, write the recipe into it, and say how to go on if this is interrupted."""
+        with locked(self.folder):
+            named = self.recipe.model_copy(update={"name": self.folder.name})
+            if self.resume:
+                self._check_same(named)
+            write_recipe(self.folder / "recipe.yaml", named)
+            try:
+                yield
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(
+                    f"nothing is lost; go on with: mentorch run {self.folder / 'recipe.yaml'} --resume"
+                ) from None
+
+    def _check_same(self, named: Recipe) -> None:
+        from mentorch.cli._yaml import read_recipe
+
+        before, now = read_recipe(self.folder / "recipe.yaml").to_plain(), named.to_plain()
+        for key in sorted({*before, *now} - {"out", "device", "threads", "results", "data_root"}):
+            if before.get(key) != now.get(key):
+                raise UsageError(
+                    f"{self.folder} was started with {key}={before.get(key)!r}, not {now.get(key)!r}: "
+                    f"resume with 'mentorch run {self.folder / 'recipe.yaml'} --resume'"
+                )
+
+    def on_row(self, row: Mapping[str, Any]) -> None:
+        """Tell of a finished run."""
+        if not self.quiet:
+            say(row_line(row))
+
+    def tell(self, text: str) -> None:
+        """Tell something on the way."""
+        if not self.quiet:
+            say(text)
+
+    def finish(self, results: Mapping[str, Any]) -> None:
+        """Show the results, write the report, and fail if a part failed."""
+        from mentorch.reports import table, write
+
+        page = write(self.folder) if self.recipe.results else None
+        if self.as_json:
+            typer.echo(json.dumps(results, indent=2))
+        else:
+            show_table(table(dict(results)), title=f"{self.folder.name}: {results['data']['name']}")
+        if page is not None:
+            err.print(f"report: {page}", markup=False, soft_wrap=True)
+        failed = [f"{row['method']} seed {row['seed']}" for row in results["rows"] if "error" in row]
+        if failed:
+            raise RunError(f"{len(failed)} of {len(results['rows'])} runs failed: {', '.join(failed)}")

@@ -1,0 +1,103 @@
+"""From a recipe to the things that training needs."""
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from mentorch import gates
+from mentorch.cli._recipe import ADAMS, Recipe
+from mentorch.data import Augment, Dataset, Normalize, load, standard
+from mentorch.training import History, Monitor, fit
+from mentorch.training._optimizers import Plateau
+
+MIN_DELTA = 2e-4  # what counts as an improvement for early stopping, as in the older toolkit
+
+
+def dataset(recipe: Recipe, train_size: int | None) -> Dataset:
+    """The data of a recipe."""
+    public = recipe.protocol == "public"
+    return load(
+        recipe.data,
+        root=recipe.data_root,
+        validation=0.3 if public else recipe.val_fraction,
+        split_seed=recipe.split_seed,
+        train_size=train_size,
+        download=recipe.download,
+        image_size=recipe.image_size,
+    )
+
+
+def view(recipe: Recipe, data: Dataset) -> Normalize | None:
+    """What a network that is trained here sees of the inputs: normalised by the training split's statistics."""
+    return None if recipe.protocol == "public" else Normalize(data.mean, data.std)
+
+
+def augmentation(recipe: Recipe, data: Dataset) -> Augment | None:
+    """The augmentation of a recipe."""
+    return standard(data) if recipe.augment == "standard" else None
+
+
+def trainer(recipe: Recipe, data: Dataset, *, epochs: int | None = None, node: str = "") -> Callable[..., History]:
+    """:func:`mentorch.fit` with a recipe's options bound."""
+    epochs = epochs or recipe.epochs
+    steps = math.ceil(math.ceil(len(data.train) / recipe.batch_size) / recipe.accumulate) * epochs
+    return functools.partial(
+        fit,
+        optimizer=optimizer(recipe),
+        epochs=epochs,
+        schedule=schedule(recipe, steps),
+        monitor=Monitor(node=node, min_delta=MIN_DELTA),
+        patience=recipe.early_stop or None,
+        clip_norm=recipe.clip_norm,
+        clip_value=recipe.clip_value,
+        accumulate=recipe.accumulate,
+        ema=recipe.ema,
+        precision=recipe.precision,
+        device=recipe.device,
+        compile=recipe.compile,
+        tensorboard=recipe.tensorboard,
+    )
+
+
+def optimizer(recipe: Recipe) -> Callable[[Any], torch.optim.Optimizer]:
+    """A factory of the recipe's optimiser."""
+    makers: Mapping[str, Any] = {
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+        "adamax": torch.optim.Adamax,
+        "rmsprop": torch.optim.RMSprop,
+        "sgd": torch.optim.SGD,
+        "adagrad": torch.optim.Adagrad,
+        "adadelta": torch.optim.Adadelta,
+    }
+    options: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
+    if recipe.optimizer in ADAMS:
+        options["betas"] = recipe.betas
+    if recipe.applies("rho"):
+        options["alpha" if recipe.optimizer == "rmsprop" else "rho"] = recipe.rho
+    if recipe.applies("momentum"):
+        options["momentum"] = recipe.momentum
+    if recipe.applies("nesterov"):
+        options["nesterov"] = recipe.nesterov
+    if recipe.keras_compat and recipe.optimizer != "sgd":
+        options["eps"] = 1e-7
+    return functools.partial(makers[recipe.optimizer], **options)
+
+
+def schedule(recipe: Recipe, steps: int) -> list[Any]:
+    """The recipe's learning-rate schedules, to be multiplied."""
+    parts: list[Any] = []
+    if recipe.lr_schedule == "plateau":
+        parts.append(Plateau(recipe.lr_factor, recipe.lr_patience, recipe.lr_min, MIN_DELTA))
+    elif recipe.lr_schedule == "cosine":
+        parts.append(gates.Cosine(1.0, 0.0))
+    elif recipe.lr_schedule == "multistep":
+        parts.append(gates.Steps(recipe.lr_milestones, recipe.lr_factor))
+    if recipe.lr_warmup:
+        parts.append(gates.Warmup(recipe.lr_warmup))
+    if recipe.lr_time_decay:
+        parts.append(gates.Decay(recipe.lr_time_decay * (steps - 1)))
+    return parts

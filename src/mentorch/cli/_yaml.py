@@ -1,0 +1,68 @@
+"""Recipe files: YAML that is checked, with line numbers in errors."""
+
+from pathlib import Path
+from typing import Any
+
+from mentorch._errors import RunError, UsageError
+from mentorch._files import write_text
+from mentorch.cli._recipe import RECIPES, Recipe, describe
+
+
+def write_recipe(path: Path, recipe: Recipe) -> None:
+    """Write a recipe that ``mentorch run`` repeats."""
+    import yaml
+
+    plain = recipe.to_plain()
+    ordered = {"command": plain.pop("command"), **plain}
+    write_text(path, yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True))
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read and check a recipe.
+
+    Raises:
+        RunError: if the file cannot be read.
+        UsageError: for unknown or mistyped keys, with the line number.
+    """
+    import yaml
+    from pydantic import ValidationError
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"cannot read recipe {path}: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: a recipe is a mapping of options, starting with 'command:'")
+    command = str(values.get("command"))
+    if command not in RECIPES:
+        raise UsageError(f"{path}: command must be one of {', '.join(RECIPES)}, got {command!r}")
+    try:
+        return RECIPES[command].model_validate(values)
+    except ValidationError as error:
+        where = _line(root, error.errors()[0]["loc"])
+        raise UsageError(f"{path}, line {where}: {describe(error, RECIPES[command])}") from error
+
+
+def _line(node: Any, path: tuple[Any, ...]) -> int:
+    """The line (from 1) of the value at a path, or of the deepest part of the path that exists."""
+    line: int = node.start_mark.line + 1
+    for part in path:
+        pairs = node.value if isinstance(node.value, list) else []
+        if pairs and isinstance(pairs[0], tuple):
+            found = next(((key, value) for key, value in pairs if key.value == str(part)), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(part, int) and part < len(pairs):
+            node = pairs[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line

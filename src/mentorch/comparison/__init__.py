@@ -1,0 +1,10 @@
+"""Comparing methods honestly: same students, same data, several seeds, one table."""
+
+from mentorch.comparison._compare import Method as Method
+from mentorch.comparison._compare import Teacher as Teacher
+from mentorch.comparison._compare import compare as compare
+from mentorch.comparison._environment import environment as environment
+from mentorch.comparison._measure import measure as measure
+from mentorch.comparison._measure import outputs as outputs
+from mentorch.comparison._summary import interval as interval
+from mentorch.comparison._summary import summarise as summarise

@@ -1,0 +1,320 @@
+"""The main job: several methods, the same students, the same data, several seeds."""
+
+import datetime
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from mentorch._errors import MentorchError, UsageError
+from mentorch._files import read_json, write_json
+from mentorch._graph import Graph, View, describe_gate, is_frozen, loss_name
+from mentorch.comparison._environment import environment
+from mentorch.comparison._measure import measure, outputs
+from mentorch.comparison._summary import summarise
+from mentorch.data import Augment, Batches, Dataset
+from mentorch.networks import Taps, cost
+from mentorch.training import History, On
+
+SCHEMA = "mentorch.results/1"
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A network to learn from, with what must be known about it.
+
+    Attributes:
+        network: maps images to logits.
+        name: of the network, for tables.
+        view: what it sees of the inputs.
+        source: where its weights are from.
+    """
+
+    network: nn.Module
+    name: str = "teacher"
+    view: View | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to train a student.
+
+    Attributes:
+        draw: student -> graph; the student is fresh, and the same for all methods of a seed.
+        node: under which name the student is found in the graph; ``*``: the best of several that learn.
+        callbacks: made anew for each run.
+    """
+
+    draw: Callable[[nn.Module], Graph]
+    node: str = "student"
+    callbacks: Callable[[], Sequence[On]] = tuple
+
+
+def compare(
+    student: Callable[[], nn.Module],
+    methods: Mapping[str, Method],
+    data: Dataset,
+    *,
+    fit: Callable[..., History],
+    run: str | Path,
+    teacher: Teacher | None = None,
+    seeds: Sequence[int] = (0,),
+    view: View | None = None,
+    augment: Augment | None = None,
+    batch_size: int = 64,
+    eval_batch_size: int = 128,
+    select: Literal["best", "last"] = "best",
+    knn: int = 5,
+    places: Taps | None = None,
+    student_name: str = "student",
+    kind: str = "compare",
+    resume: bool = False,
+    save: Callable[[nn.Module, Path, Mapping[str, Any]], None] | None = None,
+    on_row: Callable[[Mapping[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Train the same student with each method, over several seeds, and measure everything once on the test split.
+
+    For one seed all methods start from the same weights and see the same order of samples and augmentations, whatever
+    the order of the methods. Validation data picks the epoch; test data is touched once, at the end of each run.
+
+    Args:
+        student: makes a fresh student.
+        methods: name -> :class:`Method`.
+        data: its training split is learned from.
+        fit: ``fit(graph, train, validation=, run=, resume=, callbacks=, monitor...)``: :func:`mentorch.fit` with the
+            training options bound by ``functools.partial``.
+        run: folder for everything; see ``docs/results.md``.
+        teacher: measured beside the students, and the reference for agreement.
+        seeds: one run per method and seed.
+        view: what the student sees of the inputs.
+        augment: of the training images.
+        batch_size: for training.
+        eval_batch_size: for evaluation; memory only.
+        select: which weights count as the result: of the best epoch on validation data or the last one. Both are
+            measured.
+        knn: neighbours of the nearest-neighbour evaluation; 0 leaves it out.
+        places: where the student's features are, if it does not say so itself.
+        student_name: for tables.
+        kind: of the results.
+        resume: keep finished runs of the folder, go on with the unfinished one.
+        save: ``save(network, folder, row)`` keeps a finished student.
+        on_row: hears of each finished run.
+
+    Returns:
+        The content of ``results.json``.
+
+    Raises:
+        UsageError: if the folder holds results already and ``resume`` is not set, or the options make no sense.
+        RunError: if the folder cannot be written. A run that fails otherwise (a NaN, say) becomes a row with its error.
+    """
+    folder = Path(run)
+    if not methods or not seeds:
+        raise UsageError("compare needs at least one method and one seed")
+    if len(set(seeds)) != len(seeds):
+        raise UsageError(f"a seed is given twice: {list(seeds)}")
+    if (folder / "results.json").exists() and not resume:
+        raise UsageError(f"{folder} already holds results: choose another folder, or resume to keep finished runs")
+    began = time.perf_counter()
+    write_json(folder / "environment.json", environment())
+    reference = _Reference(data, teacher, knn, eval_batch_size)
+    example = data.train.images[:1].float() / 255
+    job = _Job(student, data, fit, folder, reference, seeds, view, augment, batch_size, select, places, resume, save)
+    student_cost = cost(_seeded(student, seeds[0]), example if view is None else view(example))
+    job.macs = student_cost.macs
+    results: dict[str, Any] = {
+        "schema": SCHEMA,
+        "kind": kind,
+        "name": folder.name,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": 0.0,
+        "data": _describe_data(data),
+        "select": select,
+        "teacher": reference.describe(example),
+        "student": {"network": student_name, "parameters": student_cost.parameters, "macs": student_cost.macs},
+        "rows": [],
+        "summary": [],
+    }
+    for name, method in methods.items():
+        for seed in seeds:
+            row = job.row(name, method, seed)
+            results["rows"].append(row)
+            results["summary"] = summarise(results["rows"])
+            results["seconds"] = time.perf_counter() - began
+            write_json(folder / "results.json", results)
+            if on_row is not None:
+                on_row(row)
+    return results
+
+
+class _Reference:
+    """The teacher's side of all measurements, computed once."""
+
+    def __init__(self, data: Dataset, teacher: Teacher | None, knn: int, batch_size: int):
+        self.data, self.teacher, self.knn, self.batch_size = data, teacher, knn, batch_size
+        self.logits: Tensor | None = None
+        if teacher is not None:
+            self.logits, _ = outputs(teacher.network, data.test, view=teacher.view, batch_size=batch_size)
+
+    def describe(self, example: Tensor) -> dict[str, Any] | None:
+        """The teacher for ``results.json``."""
+        if self.teacher is None:
+            return None
+        network, view = self.teacher.network, self.teacher.view
+        size = cost(network, example if view is None else view(example))
+        return {
+            "name": "teacher",
+            "network": self.teacher.name,
+            "parameters": size.parameters,
+            "macs": size.macs,
+            "source": self.teacher.source,
+            "validation": measure(network, self.data.validation, view=view, batch_size=self.batch_size),
+            "test": measure(network, self.data.test, view=view, batch_size=self.batch_size),
+        }
+
+
+@dataclass
+class _Job:
+    student: Callable[[], nn.Module]
+    data: Dataset
+    fit: Callable[..., History]
+    folder: Path
+    reference: _Reference
+    seeds: Sequence[int]
+    view: View | None
+    augment: Augment | None
+    batch_size: int
+    select: str
+    places: Taps | None
+    resume: bool
+    save: Callable[[nn.Module, Path, Mapping[str, Any]], None] | None
+    macs: int = 0
+
+    def row(self, name: str, method: Method, seed: int) -> dict[str, Any]:
+        """One run, or what is kept of it."""
+        place = self.folder / "fits" / name / f"seed-{seed}"
+        kept = place / "result.json"
+        if self.resume and kept.exists():
+            row: dict[str, Any] = read_json(kept)
+            if "error" not in row:
+                return row
+        row = {"method": name, "node": method.node, "seed": seed, "history": str(place.relative_to(self.folder))}
+        row["history"] += "/metrics.jsonl"
+        try:
+            row |= self._train(name, method, seed, place)
+        except MentorchError as error:
+            if isinstance(error, UsageError) or isinstance(error.__cause__, OSError):
+                raise
+            row["error"] = str(error)
+        write_json(kept, row)
+        if "error" not in row:
+            shutil.rmtree(place / "checkpoints", ignore_errors=True)  # the result is kept; what led there is not needed
+        return row
+
+    def _train(self, name: str, method: Method, seed: int, place: Path) -> dict[str, Any]:
+        data = self.data
+        network = _seeded(self.student, seed)
+        torch.manual_seed(seed)
+        graph = method.draw(network)
+        alone = len(data.train) % self.batch_size == 1  # batch norm and relations need more than one sample
+        train = Batches(data.train, self.batch_size, shuffle=True, augment=self.augment, seed=seed, drop_last=alone)
+        validation = Batches(data.validation, self.reference.batch_size)
+        torch.manual_seed(seed)
+        history = self.fit(
+            graph, train, validation=validation, run=place, resume=self.resume, callbacks=tuple(method.callbacks())
+        )
+        last = graph.nodes[graph.learning[0] if method.node == "*" else method.node]
+        best_node = history.best_node if method.node == "*" else method.node
+        row: dict[str, Any] = {
+            "method": name,
+            "seed": seed,
+            "epochs": len(history.records),
+            "best_epoch": history.best_epoch,
+            "stopped": history.stopped,
+            "seconds": history.records[-1]["seconds"],
+            "trained_samples": history.samples,
+            "macs": history.samples * self._macs_per_sample(graph),
+            "parameters": sum(p.numel() for p in last.parameters()),
+            "graph": describe_graph(graph),
+            "validation": {},
+            "test": {},
+        }
+        states = {"last": {k: v.clone() for k, v in last.state_dict().items()}, "best": history.best_weights[best_node]}
+        for which, state in states.items():
+            last.load_state_dict(state)
+            row["validation"][which] = measure(last, data.validation, view=self.view)
+            row["test"][which] = measure(
+                last,
+                data.test,
+                view=self.view,
+                teacher_logits=self.reference.logits,
+                neighbours=self._neighbours(last),
+                batch_size=self.reference.batch_size,
+            )
+        last.load_state_dict(states[self.select])
+        row["model"] = None
+        if self.save is not None:
+            row["model"] = f"nodes/{name}-seed-{seed}"
+            self.save(last, self.folder / row["model"], row)
+        return row
+
+    def _neighbours(self, network: nn.Module) -> tuple[Any, str, int] | None:
+        places = self.places or getattr(network, "taps", None)
+        if not self.reference.knn or not isinstance(places, Taps):
+            return None
+        return self.data.train, places.embedding, min(self.reference.knn, len(self.data.train))
+
+    def _macs_per_sample(self, graph: Graph) -> int:
+        """Multiply-adds of one training sample: forward for all nodes, twice that for the backward pass of learners."""
+        example = self.data.train.images[:1].float() / 255
+        total = 0
+        for name, node in graph.nodes.items():
+            view = graph.views.get(name)
+            total += cost(node, example if view is None else view(example)).macs * (1 if is_frozen(node) else 3)
+        return total
+
+
+def _seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
+
+
+def _describe_data(data: Dataset) -> dict[str, Any]:
+    sizes = {name: len(getattr(data, name)) for name in ("train", "validation", "test")}
+    return {
+        "name": data.name,
+        **sizes,
+        "classes": data.num_classes,
+        "note": data.note,
+        "fingerprint": data.fingerprint,
+    }
+
+
+def describe_graph(graph: Graph) -> dict[str, Any]:
+    """A graph as data, for drawing."""
+    nodes = [
+        {
+            "name": name,
+            "role": "frozen" if is_frozen(node) else "learning",
+            "network": type(node).__name__,
+            "parameters": sum(p.numel() for p in node.parameters()),
+        }
+        for name, node in graph.nodes.items()
+    ]
+    edges = [
+        {
+            "source": list(edge.sources),
+            "target": edge.target,
+            "loss": loss_name(edge.loss),
+            "gate": describe_gate(edge.gate),
+            "name": edge.name,
+        }
+        for edge in graph.edges
+    ]
+    return {"nodes": nodes, "edges": edges}

@@ -1,0 +1,91 @@
+"""Everything that is measured of a finished network."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mentorch import metrics
+from mentorch._graph import View
+from mentorch._tap import Address, Tap
+from mentorch.data import Batches, Split
+from mentorch.training import evaluating
+
+
+def outputs(
+    network: nn.Module, split: Split, *, view: View | None = None, embedding: str | None = None, batch_size: int = 256
+) -> tuple[Tensor, Tensor | None]:
+    """What a network says about a whole split, in order, without augmentation.
+
+    Args:
+        network: run in evaluation mode, left as it was.
+        split: images.
+        view: what the network sees of the inputs.
+        embedding: also read this place, such as ``fc:in``.
+        batch_size: memory only.
+
+    Returns:
+        Logits ``[N, K]``, and the embedding ``[N, D]`` or None.
+    """
+    tap, handle = None, None
+    if embedding is not None:
+        path, _, pick = embedding.partition(":")
+        tap = Tap(Address("network", path, pick))
+        handle = tap.install(network)
+    logits, features = [], []
+    try:
+        with evaluating(network):
+            for batch in Batches(split, batch_size):
+                if tap is not None:
+                    tap.open()
+                logits.append(network(batch.inputs if view is None else view(batch.inputs)))
+                if tap is not None:
+                    features.append(tap.take().flatten(1))
+    finally:
+        if handle is not None:
+            handle.remove()
+    return torch.cat(logits), torch.cat(features) if features else None
+
+
+def measure(
+    network: nn.Module,
+    split: Split,
+    *,
+    view: View | None = None,
+    teacher_logits: Tensor | None = None,
+    neighbours: tuple[Split, str, int] | None = None,
+    batch_size: int = 256,
+) -> dict[str, float]:
+    """Accuracy, top-5, cross-entropy, mean squared error and calibration on a split; more where it is asked for.
+
+    Args:
+        network: logits ``[N, K]``.
+        split: the images and labels it is measured on.
+        view: what the network sees of the inputs.
+        teacher_logits: also measure the agreement with these, and the divergence from them.
+        neighbours: ``(reference split, embedding, k)``: also classify by the k nearest neighbours in the embedding.
+        batch_size: memory only.
+
+    Returns:
+        Metric -> value; accuracies are fractions.
+    """
+    embedding = neighbours[1] if neighbours else None
+    logits, features = outputs(network, split, view=view, embedding=embedding, batch_size=batch_size)
+    labels = split.labels
+    found: dict[str, Any] = {
+        "accuracy": metrics.accuracy(logits, labels).mean(),
+        "cross_entropy": metrics.cross_entropy(logits, labels).mean(),
+        "mse": metrics.mean_squared_error(logits, labels).mean(),
+        "ece": metrics.calibration_error(logits, labels),
+    }
+    if logits.shape[1] > 5:
+        found["top5"] = metrics.top_k(logits, labels, k=5).mean()
+    if teacher_logits is not None:
+        found["agreement"] = metrics.agreement(logits, teacher_logits).mean()
+        found["teacher_kl"] = metrics.divergence(logits, teacher_logits).mean()
+    if neighbours is not None and features is not None:
+        reference, _, k = neighbours
+        _, known = outputs(network, reference, view=view, embedding=embedding, batch_size=batch_size)
+        assert known is not None
+        found["knn"] = metrics.knn(known, reference.labels, features, labels, k=k).accuracy
+    return {name: float(value) for name, value in found.items()}

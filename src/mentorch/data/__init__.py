@@ -1,0 +1,36 @@
+"""Data sets by name, on-device batches, augmentation seeded per sample, and normalisation as a view."""
+
+from mentorch.data._augment import Augment, Color, Compose, Cutout, standard
+from mentorch.data._batches import Batch, Batches
+from mentorch.data._dataset import Dataset, Split
+from mentorch.data._facts import Facts, describe
+from mentorch.data._fetch import fetch
+from mentorch.data._geometry import Flip, PadCrop
+from mentorch.data._keys import below, draw, sample_keys, uniform
+from mentorch.data._load import load
+from mentorch.data._normalize import Normalize
+from mentorch.data._sources import names
+
+__all__ = [
+    "Augment",
+    "Batch",
+    "Batches",
+    "Color",
+    "Compose",
+    "Cutout",
+    "Dataset",
+    "Facts",
+    "Flip",
+    "Normalize",
+    "PadCrop",
+    "Split",
+    "below",
+    "describe",
+    "draw",
+    "fetch",
+    "load",
+    "names",
+    "sample_keys",
+    "standard",
+    "uniform",
+]

@@ -1,0 +1,123 @@
+"""Batches of a split whose order and augmentation are functions of (seed, epoch, index)."""
+
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mentorch._errors import UsageError
+from mentorch.data._augment import Augment
+from mentorch.data._dataset import Split, to_float
+from mentorch.data._keys import fold, sample_keys
+
+# the order of samples and what happens to them must not share random numbers
+_ORDER = 1
+
+
+class Batch(NamedTuple):
+    """What a training step sees.
+
+    Attributes:
+        inputs: images in [0, 1], float32, shape `[N, C, H, W]`.
+        labels: class numbers, int64, shape `[N]`.
+        index: rows in the official split, int64, shape `[N]`.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which a batch has no use for
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """Batches of a split, made on its device, without a loop over samples and without waiting for the device.
+
+    Iterating gives epoch 0; `iterate` gives any epoch from any batch. There is no state to save: to resume is to
+    iterate again with the same epoch and the number of batches already seen.
+
+    Attributes:
+        split: where the images are.
+        batch_size: images per batch and rank.
+        shuffle: a new order in each epoch.
+        augment: ``augment(images, key) -> images``, or None.
+        seed: of order and augmentation.
+        drop_last: leave out the last batch where it is smaller; never in evaluation.
+        views: how many augmented versions of each image exist; epoch e shows version e modulo ``views``. None: a new
+            version in each epoch.
+
+    Raises:
+        UsageError: for an empty split, a batch size below one, views below one, or a batch larger than the split
+            together with ``drop_last``.
+    """
+
+    split: Split
+    batch_size: int
+    _: KW_ONLY
+    shuffle: bool = False
+    augment: Augment | None = None
+    seed: int = 0
+    drop_last: bool = False
+    views: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UsageError(f"batch size must be 1 or more, not {self.batch_size}")
+        if self.views is not None and self.views < 1:
+            raise UsageError(f"views must be 1 or more, not {self.views}")
+        if not len(self.split):
+            raise UsageError("the split is empty: nothing to iterate over")
+        self.count()
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.iterate(0)
+
+    def count(self, rank: int = 0, world: int = 1) -> int:
+        """Batches that ``rank`` of ``world`` sees in an epoch."""
+        if not 0 <= rank < world:
+            raise UsageError(f"rank must lie in [0, {world}), not {rank}")
+        total = len(self.split)
+        # training ranks must take the same number of steps; evaluation must see every sample exactly once
+        share = total // world if self.shuffle else len(range(rank, total, world))
+        if self.drop_last and share < self.batch_size:
+            raise UsageError(f"batch size {self.batch_size} is larger than the data ({share} images): no batch is left")
+        if self.shuffle and not share:
+            raise UsageError(f"{total} images cannot be shared by {world} ranks")
+        return share // self.batch_size if self.drop_last else -(-share // self.batch_size)
+
+    def iterate(self, epoch: int, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """The batches of an epoch, from batch ``start`` on; skipped batches are not computed.
+
+        With several ranks each takes every ``world``-th sample of the same order, so the ranks' batches number t
+        together are batch t of one process with a ``world`` times larger batch. With ``shuffle`` the remainder of the
+        division is left out, and every rank sees equally many samples; without, nothing is left out or seen twice, and
+        the ranks may differ by one sample (and so by one batch).
+
+        Raises:
+            UsageError: if a rank has no batch, or ``rank`` is not in `[0, world)`.
+        """
+        return self._batches(epoch, range(start, self.count(rank, world)), rank, world)
+
+    def _batches(self, epoch: int, numbers: range, rank: int, world: int) -> Iterator[Batch]:
+        split = self.split
+        order = self._order(epoch)
+        if self.shuffle:
+            order = order[: len(order) // world * world]
+        order = order[rank::world]
+        view = epoch if self.views is None else epoch % self.views
+        keys = None if self.augment is None else sample_keys(self.seed, view, split.index)
+        for number in numbers:
+            rows = order[number * self.batch_size : (number + 1) * self.batch_size]
+            images = split.images.index_select(0, rows)
+            if self.augment is not None and keys is not None:
+                images = self.augment(images, keys.index_select(0, rows))
+            yield Batch(to_float(images), split.labels.index_select(0, rows), split.index.index_select(0, rows))
+
+    def _order(self, epoch: int) -> Tensor:
+        if not self.shuffle:
+            return torch.arange(len(self.split), device=self.split.index.device)
+        return sample_keys(fold(self.seed, _ORDER), epoch, self.split.index).argsort(stable=True)

@@ -1,0 +1,91 @@
+"""Photographs in folders, one per class."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mentorch._errors import RunError, UsageError
+from mentorch.data._archives import Arrays
+
+_IMAGES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Image files of a folder, by split and class.
+
+    Attributes:
+        classes: sub-folder names, sorted.
+        splits: ``train`` and, where they exist, ``validation`` and ``test`` -> (file, class number), sorted.
+    """
+
+    classes: tuple[str, ...]
+    splits: dict[str, list[tuple[Path, int]]]
+
+
+def list_folder(root: Path) -> Listing:
+    """What `ROOT/CLASS/*.jpg`, or `ROOT/train`, `ROOT/validation` (or `val`) and `ROOT/test` with such folders, hold.
+
+    Raises:
+        UsageError: if there is no such folder, there are fewer than two classes, a class has no image, or a split has
+            other classes than `train`.
+    """
+    if not root.is_dir():
+        raise UsageError(f"folder {root} does not exist")
+    parts = {"train": root / "train", "validation": root / "validation", "test": root / "test"}
+    if not parts["validation"].is_dir():
+        parts["validation"] = root / "val"
+    if not parts["train"].is_dir():
+        parts = {"train": root}
+    found = {name: _images_by_class(path) for name, path in parts.items() if path.is_dir()}
+    classes = tuple(found["train"])
+    if len(classes) < 2:
+        raise UsageError(f"{parts['train']} needs one folder of images per class, at least two; it has {len(classes)}")
+    for name, images in found.items():
+        if different := sorted(images.keys() ^ set(classes)):
+            raise UsageError(f"{parts[name]} and {parts['train']} differ in their classes: {', '.join(different[:5])}")
+    splits = {
+        name: [(file, number) for number, label in enumerate(classes) for file in images[label]]
+        for name, images in found.items()
+    }
+    return Listing(classes, splits)
+
+
+def read_images(files: list[tuple[Path, int]], size: int) -> Arrays:
+    """Decode image files as RGB, shorter side resized to ``size``, centre cropped.
+
+    Raises:
+        RunError: naming the first file that cannot be decoded.
+    """
+    with ThreadPoolExecutor() as pool:
+        images = list(pool.map(partial(_read_image, size=size), [file for file, _ in files]))
+    return np.stack(images), np.array([number for _, number in files], dtype=np.int64)
+
+
+def _images_by_class(folder: Path) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.name.startswith("."):
+            found[path.name] = sorted(file for file in path.iterdir() if file.suffix.lower() in _IMAGES)
+            if not found[path.name]:
+                raise UsageError(f"{path} holds no image ({', '.join(sorted(_IMAGES))})")
+    return found
+
+
+def _read_image(path: Path, size: int) -> NDArray[np.uint8]:
+    """One image, uint8, shape `[3, size, size]`."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            # by way of RGBA: palettes with transparency are only well defined there
+            picture = upright.convert("RGBA").convert("RGB") if upright.mode == "P" else upright.convert("RGB")
+            fitted = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise RunError(f"{path} is not a readable image ({error}): repair or remove it") from error
+    return np.asarray(fitted).transpose(2, 0, 1)
