@@ -6,12 +6,12 @@ import types
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeVar, cast
+from typing import Any, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from mentorch._errors import MentorchError, RunError, UsageError
+from mentorch._errors import MentorchError, RunError, UsageError, unknown
 from mentorch._tap import BATCH, Address, Tap, parse, select
 from mentorch.gates import Gate, as_gate
 
@@ -19,6 +19,8 @@ Loss = Callable[..., Tensor | Mapping[str, Tensor]]
 """``loss(student, *teachers)`` -> one value per sample ``[N]``, one value, or a mapping of named terms."""
 View = Callable[[Any], Any]
 """What a node sees of the inputs."""
+Plan = tuple[tuple[str, bool, tuple[str, ...]], ...]
+"""Which roots to read: name, whether gradients are needed, addresses."""
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -87,13 +89,13 @@ def freeze(network: M, *, statistics: Literal["running", "batch"] = "running") -
         statistics: what batch normalisation uses: its ``"running"`` statistics, or those of the ``"batch"``
             (some methods ask for it); the running statistics are never updated.
     """
-    network.eval().requires_grad_(False)
-    if statistics == "batch":
-        for module in network.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                # training without tracking: batch statistics are used and the stored ones are left alone
-                module.training, module.track_running_stats = True, False
-    network.train = types.MethodType(_stay_frozen, network)  # type: ignore[method-assign]
+    network.requires_grad_(False)
+    for module in network.modules():  # each part by itself: a student may share it, or somebody may call its train()
+        module.training = False
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
+            # training without tracking: batch statistics are used and the stored ones are left alone
+            module.training, module.track_running_stats = statistics == "batch", statistics == "running"
+        module.train = types.MethodType(_stay_frozen, module)  # type: ignore[method-assign]
     return network
 
 
@@ -145,22 +147,34 @@ class Graph(nn.Module):
         self._view_modules = nn.ModuleDict({k: v for k, v in self.views.items() if isinstance(v, nn.Module)})
         self.owned = nn.ModuleDict()  # what edges own: losses and adapters with weights, by position of the edge
         for i, edge in enumerate(self.edges):
-            parts = {"loss": edge.loss, "adapter": edge.adapter}
-            modules = {part: m for part, m in parts.items() if isinstance(m, nn.Module)}
-            if modules:
-                self.owned[str(i)] = nn.ModuleDict(modules)
+            if parts := _parts(edge):
+                self.owned[str(i)] = nn.ModuleDict(parts)
         self._addresses = {text: parse(text, nodes) for e in self.edges for text in (*e.sources, e.target)}
         self._check()
         self._taps = {t: Tap(a) for t, a in self._addresses.items() if a.tapped}
-        handles = [tap.install(nodes[tap.address.root]) for tap in self._taps.values()]
-        weakref.finalize(self, _remove, handles)
+        self._handles = [tap.install(nodes[tap.address.root]) for tap in self._taps.values()]
+        weakref.finalize(self, _remove, self._handles)
         self._compiled: Callable[..., dict[str, Tensor]] | None = None
+        self._compile_options: dict[str, Any] = {}
         self._weights: tuple[tuple[float, ...], Tensor] | None = None
-        self._plans: dict[tuple[int, ...], list[tuple[str, bool, tuple[str, ...]]]] = {}
+        self._plans: dict[tuple[int, ...], Plan] = {}
         self.train()
         self.built = not any(hasattr(m, "build") for m in self._owned_modules())
         if example is not None:
             self.build(*example)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # a copy: its hooks go when it goes, and what was compiled was the original
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        weakref.finalize(self, _remove, self._handles)
+        if self._compiled is not None:
+            self.compile(**self._compile_options)
+
+    def train(self, mode: bool = True) -> Self:
+        if mode != self.training:
+            for tap in self._taps.values():
+                tap.relearn()
+        return super().train(mode)
 
     @property
     def frozen(self) -> tuple[str, ...]:
@@ -174,6 +188,7 @@ class Graph(nn.Module):
 
     def parameters_of(self, name: str) -> Iterator[nn.Parameter]:
         """What a node's optimiser trains: the node's own parameters and those of the edges that point to it."""
+        self._know(name)
         seen: set[int] = set()
         parts = [self.owned[str(i)] for i, e in enumerate(self.edges) if str(i) in self.owned and self._root(e) == name]
         for module in (self.nodes[name], *parts):
@@ -184,7 +199,12 @@ class Graph(nn.Module):
 
     def predict(self, name: str, inputs: Any) -> Any:
         """The output of one node on its own view of the inputs."""
+        self._know(name)
         return self.nodes[name](self._see(name, inputs))
+
+    def _know(self, name: str) -> None:
+        if name not in self.nodes:
+            raise unknown("node", name, self.nodes)
 
     def forward(
         self, inputs: Any, labels: Any = None, index: Tensor | None = None, progress: float = 0.0
@@ -200,11 +220,17 @@ class Graph(nn.Module):
         Returns:
             Name of the edge -> scalar; a loss that returns named terms gives one entry per term, ``edge/term``.
         """
+        if not self.built:
+            waiting = next(e.name for e in self.edges if any(hasattr(p, "build") for p in _parts(e).values()))
+            raise UsageError(f"edge {waiting!r} has no weights yet: pass example= or call build(inputs, labels) first")
         weights = [as_gate(edge.gate)(progress) for edge in self.edges]
         live = tuple(i for i, weight in enumerate(weights) if weight != 0.0)
+        plan = self._plan(live)
         if self._compiled is None:
-            return self._losses(inputs, labels, index, live, weights)
-        return self._compiled(inputs, labels, index, live, self._on_device(weights))
+            return self._losses(inputs, labels, index, live, plan, weights)
+        # sets of open edges, modes and batch sizes share a limit that is meant for accidents
+        with torch._dynamo.config.patch(recompile_limit=1024, accumulated_recompile_limit=1024):
+            return self._compiled(inputs, labels, index, live, plan, self._on_device(weights))
 
     def compile(self, **options: Any) -> None:
         """Compile nodes and losses into one graph; gates may move freely, each set of open edges is compiled once.
@@ -212,6 +238,7 @@ class Graph(nn.Module):
         Args:
             options: passed to :func:`torch.compile`; ``fullgraph=True`` unless said otherwise.
         """
+        self._compile_options = options
         self._compiled = torch.compile(self._losses, **{"fullgraph": True, **options})
 
     def build(self, inputs: Any, labels: Any = None, index: Tensor | None = None) -> Self:
@@ -225,11 +252,10 @@ class Graph(nn.Module):
         modes = {module: module.training for module in self.modules()}
         everything = tuple(range(len(self.edges)))
         try:
-            for name in self.learning:
-                self.nodes[name].eval()
-            self.owned.eval()
+            for module in self.children():
+                module.eval()
             with torch.no_grad():
-                values = self._values(inputs, labels, index, everything)
+                values = self._values(inputs, labels, index, self._plan(everything))
                 for edge in self.edges:
                     self._try(edge, values)
         finally:
@@ -244,25 +270,34 @@ class Graph(nn.Module):
     def _try(self, edge: Edge, values: Mapping[str, Tensor]) -> None:
         student, *teachers = (values[address] for address in (edge.target, *edge.sources))
         try:
-            for part in (edge.adapter, edge.loss):
-                if isinstance(part, nn.Module) and hasattr(part, "build") and not self.built:
-                    cast(Any, part).build(student, *teachers)
-                    part.to(student.device)
-                if part is edge.adapter and edge.adapter is not None:
+            parts = _parts(edge)
+            for role in ("adapter", "loss"):
+                part: Any = parts.get(role)
+                if hasattr(part, "build") and not self.built:
+                    part.build(student, *teachers)
+                    part.to(student.device).eval()
+                if role == "adapter" and edge.adapter is not None:
                     student = edge.adapter(student)
             for name, value in _terms(edge, edge.loss(student, *teachers)):
                 if not torch.isfinite(value).all():
                     raise RunError(f"{name!r} is not finite on the first batch")
         except MentorchError as error:
             raise type(error)(f"edge {edge.name!r}: {error}") from error
-        except (RuntimeError, IndexError, ValueError, TypeError) as error:
+        except Exception as error:
             shapes = ", ".join(str(list(t.shape)) for t in (student, *teachers))
-            raise UsageError(f"edge {edge.name!r} failed on tensors of shape {shapes}: {error}") from error
+            reason = " ".join(str(error).split())
+            raise UsageError(f"edge {edge.name!r} failed on tensors of shape {shapes}: {reason}") from error
 
     def _losses(
-        self, inputs: Any, labels: Any, index: Tensor | None, live: tuple[int, ...], weights: Sequence[float] | Tensor
+        self,
+        inputs: Any,
+        labels: Any,
+        index: Tensor | None,
+        live: tuple[int, ...],
+        plan: Plan,
+        weights: Sequence[float] | Tensor,
     ) -> dict[str, Tensor]:
-        values = self._values(inputs, labels, index, live)
+        values = self._values(inputs, labels, index, plan)
         losses: dict[str, Tensor] = {}
         with _full_precision(values):
             for i in live:
@@ -272,15 +307,18 @@ class Graph(nn.Module):
                 if edge.adapter is not None:
                     student = edge.adapter(student)
                 for name, value in _terms(edge, edge.loss(student, *teachers)):
+                    if name in losses:
+                        raise UsageError(f"two losses are called {name!r}: rename the edge or the term")
                     losses[name] = (value.mean() if value.ndim else value) * weights[i]
         return losses
 
-    def _values(self, inputs: Any, labels: Any, index: Tensor | None, live: tuple[int, ...]) -> dict[str, Tensor]:
+    def _values(self, inputs: Any, labels: Any, index: Tensor | None, plan: Plan) -> dict[str, Tensor]:
         """Every tensor that the live edges read: each node runs once, and only if somebody needs it."""
         batch = {"inputs": inputs, "labels": labels, "index": index}
         values: dict[str, Tensor] = {}
         seen: dict[int, Any] = {}
-        for root, learns, addresses in self._plan(live):
+        version = _version(inputs)
+        for root, learns, addresses in plan:
             if root in BATCH:
                 for text in addresses:
                     values[text] = _from_batch(batch[root], self._addresses[text])
@@ -289,16 +327,22 @@ class Graph(nn.Module):
             if view is not None and id(view) not in seen:
                 seen[id(view)] = view(inputs)
             taps = {text: self._taps[text] for text in addresses if text in self._taps}
-            for tap in taps.values():
-                tap.open()
-            with contextlib.nullcontext() if learns else torch.no_grad():
-                output = self.nodes[root](inputs if view is None else seen[id(view)])
-            for text in addresses:
-                tensor = taps[text].take() if text in taps else select(output, self._addresses[text].pick, text)
-                values[text] = tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+            try:
+                for tap in taps.values():
+                    tap.open()
+                with contextlib.nullcontext() if learns else torch.no_grad():
+                    output = self.nodes[root](inputs if view is None else seen[id(view)])
+                for text in addresses:
+                    tensor = taps[text].take() if text in taps else select(output, self._addresses[text].pick, text)
+                    values[text] = tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+            finally:
+                for tap in taps.values():
+                    tap.close()
+            if _version(inputs) != version:
+                raise RunError(f"node {root!r} overwrote the inputs in place: give it a view that copies them")
         return values
 
-    def _plan(self, live: tuple[int, ...]) -> list[tuple[str, bool, tuple[str, ...]]]:
+    def _plan(self, live: tuple[int, ...]) -> Plan:
         """Which roots to read for a set of live edges: name, whether gradients are needed, addresses."""
         if live not in self._plans:
             targets = {self._root(self.edges[i]) for i in live}
@@ -308,7 +352,7 @@ class Graph(nn.Module):
                     wanted.setdefault(self._addresses[text].root, {})[text] = None
             # teachers before students: their activations are gone before those kept for the backward pass pile up
             order = sorted(wanted, key=lambda root: (root not in BATCH, root in targets))
-            self._plans[live] = [(root, root in targets, tuple(wanted[root])) for root in order]
+            self._plans[live] = tuple((root, root in targets, tuple(wanted[root])) for root in order)
         return self._plans[live]
 
     def _see(self, name: str, inputs: Any) -> Any:
@@ -341,6 +385,10 @@ class Graph(nn.Module):
                 raise UsageError(f"edge {edge.name!r}: {edge.target!r} cannot learn, an edge must point to a node")
             if is_frozen(self.nodes[target.root]):
                 raise UsageError(f"edge {edge.name!r}: node {target.root!r} is frozen and cannot learn")
+        made = [id(part) for edge in self.edges for part in _parts(edge).values() if hasattr(part, "build")]
+        for edge in self.edges:
+            if any(made.count(id(part)) > 1 for part in _parts(edge).values()):
+                raise UsageError(f"edge {edge.name!r} shares a loss or adapter that owns weights: make one for each")
         targets = {self._root(edge) for edge in self.edges}
         for name in self.learning:
             if name not in targets:
@@ -369,10 +417,32 @@ def _check_names(nodes: Mapping[str, nn.Module]) -> None:
     for name, node in nodes.items():
         if not isinstance(node, nn.Module):
             raise UsageError(f"node {name!r} is not a torch.nn.Module but {node!r}")
-        if name in BATCH or not name or set(name) & set(".:, "):
-            raise UsageError(f"{name!r} cannot name a node: reserved, empty, or with one of '.:, ' in it")
+        if (
+            not isinstance(name, str)
+            or name in BATCH
+            or not name
+            or hasattr(nn.ModuleDict(), name)
+            or set(name) & set(".:, ")
+        ):
+            raise UsageError(f"{name!r} cannot name a node: not a string, reserved, empty, or with one of '.:, ' in it")
         if owners.setdefault(id(node), name) != name:
             raise UsageError(f"nodes {owners[id(node)]!r} and {name!r} are the same network")
+
+
+def _parts(edge: Edge) -> dict[str, nn.Module]:
+    """The modules that an edge owns, also under options that were bound to them."""
+    parts: dict[str, Any] = {"loss": edge.loss, "adapter": edge.adapter}
+    for role, part in parts.items():
+        while isinstance(part, functools.partial):
+            part = part.func
+        parts[role] = part
+    return {role: part for role, part in parts.items() if isinstance(part, nn.Module)}
+
+
+def _version(inputs: Any) -> int:
+    """Grows when a tensor is written in place; 0 where that cannot be known."""
+    known = isinstance(inputs, Tensor) and not torch.compiler.is_compiling() and not inputs.is_inference()
+    return inputs._version if known else 0
 
 
 def _is_compiled(node: nn.Module) -> bool:
@@ -387,12 +457,19 @@ def _remove(handles: list[Any]) -> None:
 def _from_batch(value: Any, address: Address) -> Tensor:
     if value is None:
         raise RunError(f"an edge reads '{address}', but the batch has no {address.root}")
-    return select(value, address.path, address)
+    tensor = select(value, address.path, address)
+    # where writing in place cannot be noticed it must not matter; the compiler removes needless copies
+    return tensor.clone() if address.root == "inputs" and torch.compiler.is_compiling() else tensor
 
 
 def _terms(edge: Edge, value: Tensor | Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
     if isinstance(value, Tensor):
         return [(edge.name, value)]
+    if not isinstance(value, Mapping) or not all(isinstance(term, Tensor) for term in value.values()):
+        kinds = {type(v).__name__ for v in value.values()} if isinstance(value, Mapping) else {type(value).__name__}
+        raise UsageError(
+            f"edge {edge.name!r}: a loss returns a tensor or named tensors, got {', '.join(sorted(kinds))}"
+        )
     return [(f"{edge.name}/{term}", tensor) for term, tensor in value.items()]
 
 

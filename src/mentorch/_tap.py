@@ -49,13 +49,15 @@ def parse(text: str, nodes: Mapping[str, nn.Module]) -> Address:
     left, _, pick = text.partition(":")
     root, _, path = left.partition(".")
     address = Address(root, path, pick)
+    if not root or str(address) != text:
+        raise UsageError(f"address {text!r} is not 'node', 'node.module' or 'node.module:field'")
     if address.of_batch:
         if pick:
             raise UsageError(f"address {text!r}: the batch is read with a dot, as in {left + '.' + pick!r}")
         return address
     if root not in nodes:
         raise unknown("node", root, [*nodes, *BATCH])
-    known = dict(nodes[root].named_modules())
+    known = dict(nodes[root].named_modules(remove_duplicate=False))
     if path and path not in known:
         raise UsageError(f"address {text!r}: {unknown(f'module of {root!r}', path, _shallow(known))}")
     return address
@@ -75,7 +77,7 @@ def select(value: Any, pick: str, address: object) -> Tensor:
     if pick:
         if isinstance(value, Mapping):
             found = value.get(pick)
-        elif isinstance(value, tuple | list) and pick.isdigit():
+        elif isinstance(value, tuple | list) and pick.isdecimal():
             found = value[int(pick)] if int(pick) < len(value) else None
         else:
             found = getattr(value, pick, None) if not isinstance(value, Tensor) else None
@@ -94,7 +96,8 @@ def _fields(value: Any) -> str:
         return f"a mapping with {', '.join(map(repr, value))}"
     if isinstance(value, tuple | list):
         return f"a {type(value).__name__} of {len(value)}"
-    return f"a {type(value).__name__} with {', '.join(map(repr, getattr(value, '__dict__', {})))}"
+    fields = getattr(value, "__dataclass_fields__", None) or getattr(value, "__dict__", {})
+    return f"a {type(value).__name__} with {', '.join(map(repr, fields))}"
 
 
 class Tap:
@@ -106,6 +109,7 @@ class Tap:
 
     def __init__(self, address: Address):
         self.address = address
+        self._text = str(address)  # the compiler can show a string, not a dataclass
         self._open = False
         self._copy = True
         self._value: Tensor | None = None
@@ -141,14 +145,14 @@ class Tap:
         self.close()
         if value is None:
             raise RunError(
-                f"nothing passed address '{self.address}': the module did not run in this forward pass "
+                f"nothing passed address '{self._text}': the module did not run in this forward pass "
                 "(or its network was compiled before the graph was built: build the graph first)"
             )
         if watched is not None:
             copied, self._copy = self._copy, watched._version != self._version
             if self._copy and not copied:
                 raise RunError(
-                    f"what passed address '{self.address}' was overwritten in place, unlike in the first forward pass"
+                    f"what passed address '{self._text}' was overwritten in place, unlike in the first forward pass"
                 )
         return value
 
@@ -158,17 +162,20 @@ class Tap:
 
     def _on_output(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if self._open:
-            self._keep(select(output, self.address.pick, self.address))
+            self._keep(select(output, self.address.pick, self._text))
 
     def _keep(self, value: Any) -> None:
         if not isinstance(value, Tensor):
-            raise RunError(f"address '{self.address}' is not a tensor but {_fields(value)}")
+            raise RunError(f"address '{self._text}' is not a tensor but {_fields(value)}")
         if self._value is not None:
             raise RunError(
-                f"address '{self.address}' is passed more than once in a forward pass: name a module that runs once"
+                f"address '{self._text}' is passed more than once in a forward pass: name a module that runs once"
             )
         if torch.compiler.is_compiling():
             self._value = value.clone()  # the compiler removes the copy where nothing is overwritten
+            return
+        if value.is_inference():
+            self._value = value.clone()  # such tensors have no version to tell by
             return
         self._value = value.clone() if self._copy else value
         self._watched, self._version = value, value._version

@@ -9,18 +9,20 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mentorch._errors import UsageError
+
 Gate = Callable[[float], float]
 """Anything that maps progress in [0, 1] to a weight."""
 
 
 def _check_progress(name: str, value: float) -> None:
     if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name} is a fraction of training between 0 and 1, got {value}")
+        raise UsageError(f"{name} is a fraction of training between 0 and 1, got {value}")
 
 
 def _check_finite(name: str, value: float) -> None:
     if not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value}")
+        raise UsageError(f"{name} must be finite, got {value}")
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Between:
         _check_progress("end", self.end)
         _check_finite("weight", self.weight)
         if self.start > self.end:
-            raise ValueError(f"start must not lie after end, got {self.start} and {self.end}")
+            raise UsageError(f"start must not lie after end, got {self.start} and {self.end}")
 
     def __call__(self, progress: float) -> float:
         return self.weight if self.start <= progress <= self.end else 0.0
@@ -139,6 +141,7 @@ class Warmup:
 
     def __post_init__(self) -> None:
         _check_progress("length", self.length)
+        as_gate(self.then)
 
     def __call__(self, progress: float) -> float:
         rise = progress / self.length if progress < self.length else 1.0
@@ -158,7 +161,7 @@ class Decay:
     def __post_init__(self) -> None:
         _check_finite("rate", self.rate)
         if self.rate < 0:
-            raise ValueError(f"rate must not be negative, got {self.rate}")
+            raise UsageError(f"rate must not be negative, got {self.rate}")
 
     def __call__(self, progress: float) -> float:
         return 1.0 / (1.0 + self.rate * progress)

@@ -1,0 +1,130 @@
+"""What the installed package promises before anything of it is called."""
+
+import ast
+import inspect
+import json
+import subprocess
+import sys
+import tomllib
+from importlib import import_module, metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import mentorch
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+OPTIONAL = {Requirement(text).name.lower() for text in PROJECT["dependencies"]} - {"torch"}
+
+
+def listed() -> dict[str, str]:
+    """The names that ``mentorch/__init__.py`` hands on, with the module that each comes from."""
+    tree = ast.parse(Path(mentorch.__file__).read_text(encoding="utf-8"))
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    return {alias.asname or "": node.module or "" for node in imports for alias in node.names}
+
+
+def fresh(code: str) -> dict[str, object]:
+    """Run ``code`` in a new interpreter; it leaves its findings in ``found``."""
+    lines = ["import json, sys", "found = {}", code, "print(json.dumps(found))"]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def top_level(distributions: set[str]) -> set[str]:
+    modules = metadata.packages_distributions().items()
+    return {module for module, owners in modules if distributions & {owner.lower() for owner in owners}}
+
+
+def test_the_version_is_the_installed_one_and_has_a_changelog_entry() -> None:
+    assert metadata.version("mentorch") == PROJECT["version"]
+    assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_types_are_shipped() -> None:
+    assert (Path(mentorch.__file__).parent / "py.typed").is_file()
+
+
+def test_the_licence_is_the_full_text() -> None:
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_every_dependency_is_pinned() -> None:
+    pins = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[0] != "#"]
+    pinned = {Requirement(line).name.lower(): Requirement(line).specifier for line in pins}
+    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+    for requirement in map(Requirement, wanted):
+        (pin,) = pinned[requirement.name.lower()]
+        assert pin.operator == "==", requirement.name
+        assert requirement.specifier.contains(pin.version), requirement.name
+
+
+def test_the_package_lists_its_names_and_lets_nothing_else_slip_out() -> None:
+    names = listed()
+    assert "" not in names, "every name is imported as itself: from ... import name as name"
+    public = {name for name, value in vars(mentorch).items() if name[0] != "_" and not inspect.ismodule(value)}
+    assert public <= set(names)
+
+
+@pytest.mark.parametrize("name", sorted(listed()))
+def test_every_listed_name_exists_and_says_what_it_is(name: str) -> None:
+    assert inspect.getdoc(getattr(mentorch, name))
+
+
+@pytest.mark.parametrize("folder", sorted(name for name, home in listed().items() if home == "mentorch"))
+def test_files_in_public_folders_are_private(folder: str) -> None:
+    package = import_module(f"mentorch.{folder}")
+    files = {path.stem for place in getattr(package, "__path__", ()) for path in Path(place).glob("*.py")}
+    assert not {name for name in files if name[0] != "_"}
+
+
+def test_importing_needs_torch_alone() -> None:
+    blocked = sorted(top_level(OPTIONAL))
+    assert {"numpy", "sklearn", "scipy", "matplotlib", "yaml"} <= set(blocked)  # or nothing would be tested
+    code = f"""
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+import warnings
+warnings.filterwarnings("ignore", "Failed to initialize NumPy")
+import torch
+import mentorch
+found["edge"] = mentorch.Edge("labels", "student", torch.nn.functional.cross_entropy).name
+"""
+    assert fresh(code) == {"edge": "labels -> student: cross_entropy"}
+
+
+def test_importing_loads_nothing_heavy_that_torch_did_not() -> None:
+    code = """
+import torch
+before = set(sys.modules)
+import mentorch
+found["loaded"] = sorted({name.partition(".")[0] for name in set(sys.modules) - before})
+"""
+    loaded = set(fresh(code)["loaded"])
+    assert "mentorch" in loaded
+    assert not loaded & top_level(OPTIONAL)
+
+
+def test_importing_changes_no_state_of_the_process() -> None:
+    code = """
+import os, random, torch
+def state():
+    return [
+        str(torch.random.get_rng_state().tolist()), str(random.getstate()), torch.get_num_threads(),
+        str(torch.get_default_dtype()), str(torch.get_default_device()), torch.is_grad_enabled(),
+        torch.are_deterministic_algorithms_enabled(), dict(os.environ),
+    ]
+before = state()
+import mentorch
+found["same"] = state() == before
+found["device"] = torch.cuda.is_initialized()
+"""
+    assert fresh(code) == {"same": True, "device": False}
