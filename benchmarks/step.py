@@ -50,7 +50,10 @@ def by_hand(teacher, student, batches) -> float:
             target = teacher(images)
         output = student(images)
         soft = F.kl_div(
-            F.log_softmax(output / 4.0, dim=1), F.log_softmax(target / 4.0, dim=1), log_target=True, reduction="batchmean"
+            F.log_softmax(output / 4.0, dim=1),
+            F.log_softmax(target / 4.0, dim=1),
+            log_target=True,
+            reduction="batchmean",
         )
         loss = 0.1 * F.cross_entropy(output, labels) + 0.9 * 16.0 * soft
         optimizer.zero_grad()

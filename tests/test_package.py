@@ -55,10 +55,14 @@ def test_the_licence_is_the_full_text() -> None:
 
 
 def test_every_dependency_is_pinned() -> None:
-    pins = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[0] != "#"]
-    pinned = {Requirement(line).name.lower(): Requirement(line).specifier for line in pins}
-    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
-    for requirement in map(Requirement, wanted):
+    text = "\n".join(
+        (ROOT / name).read_text(encoding="utf-8") for name in ("constraints.txt", "constraints-vision.txt")
+    )
+    pins = [Requirement(line) for line in text.splitlines() if line and line[0] != "#"]
+    pinned = {pin.name.lower(): pin.specifier for pin in pins}
+    assert len(pinned) == len(pins), "two pins for one package"
+    groups = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+    for requirement in (Requirement(text) for group in groups for text in group):
         (pin,) = pinned[requirement.name.lower()]
         assert pin.operator == "==", requirement.name
         assert requirement.specifier.contains(pin.version), requirement.name

@@ -54,7 +54,7 @@ class TestImported:
             build(name, num_classes=5)
 
     def test_arguments_it_does_not_know(self):
-        with pytest.raises(UsageError, match='must accept .*"in_channels"'):
+        with pytest.raises(UsageError, match=r'must accept .*"in_channels"'):
             build("somebodys:rgb", num_classes=5, in_channels=1)
         with pytest.raises(UsageError, match="depth"):
             build("somebodys:flat", num_classes=5, options={"depth": 3})

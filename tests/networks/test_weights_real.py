@@ -55,18 +55,18 @@ def percent_right(file, network, normalize, count):
     return 100 * right / count
 
 
-@pytest.mark.parametrize(("file", "network", "percent", "normalize"), QUICK, ids=lambda value: str(value)[:29])
+@pytest.mark.parametrize(("file", "network", "percent", "normalize"), QUICK, ids=[row[0] for row in QUICK])
 def test_accuracy(file, network, percent, normalize):
     assert percent_right(file, network, normalize, 10_000) == pytest.approx(percent, abs=0.05)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("file", "network", "percent", "normalize"), LONG, ids=lambda value: str(value)[:29])
+@pytest.mark.parametrize(("file", "network", "percent", "normalize"), LONG, ids=[row[0] for row in LONG])
 def test_accuracy_of_the_others(file, network, percent, normalize):
     assert percent_right(file, network, normalize, 10_000) == pytest.approx(percent, abs=0.05)
 
 
-@pytest.mark.parametrize(("file", "network", "percent", "normalize"), LONG, ids=lambda value: str(value)[:29])
+@pytest.mark.parametrize(("file", "network", "percent", "normalize"), LONG, ids=[row[0] for row in LONG])
 def test_accuracy_of_the_others_on_a_thousand(file, network, percent, normalize):
     share = percent / 100
     deviation = 100 * (share * (1 - share) / 1000 * 0.9) ** 0.5  # of a sample of 1,000 from 10,000

@@ -7,15 +7,16 @@ import tarfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from mentorch._errors import RunError
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 # uint8 images [N, C, H, W] and int64 labels [N]
-Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
+Arrays = tuple["NDArray[np.uint8]", "NDArray[np.int64]"]
 
 
 def read_members(paths: Mapping[str, Path]) -> dict[str, bytes]:
@@ -37,12 +38,14 @@ def read_members(paths: Mapping[str, Path]) -> dict[str, bytes]:
     return {name: content[name] for name in paths}
 
 
-def read_idx(data: bytes, path: Path) -> NDArray[np.uint8]:
+def read_idx(data: bytes, path: Path) -> "NDArray[np.uint8]":
     """An IDX array of unsigned bytes: magic 0, 0, 8, number of dimensions; big-endian sizes; values.
 
     Raises:
         RunError: naming ``path``, if the magic or the length is wrong.
     """
+    import numpy as np
+
     if len(data) < 4 or data[:3] != b"\x00\x00\x08":
         raise RunError(f"{path} is not an IDX file of bytes: it begins with {data[:4].hex(' ') or 'nothing'}")
     header = 4 + 4 * data[3]
@@ -62,7 +65,7 @@ def read_idx_pair(content: Mapping[str, bytes], paths: Mapping[str, Path], image
     pictures, numbers = (read_idx(content[name], paths[name]) for name in (images, labels))
     if pictures.ndim != 3 or numbers.shape != pictures.shape[:1]:
         raise RunError(f"{paths[images]} {pictures.shape} and {paths[labels]} {numbers.shape} do not belong together")
-    return pictures[:, None], numbers.astype(np.int64)
+    return pictures[:, None], numbers.astype("int64")
 
 
 def read_cifar(data: bytes, path: Path, label_bytes: int) -> Arrays:
@@ -71,6 +74,8 @@ def read_cifar(data: bytes, path: Path, label_bytes: int) -> Arrays:
     Raises:
         RunError: naming ``path``, if there is no record or not a whole number of them.
     """
+    import numpy as np
+
     record = label_bytes + 3 * 32 * 32
     if not data or len(data) % record:
         raise RunError(f"{path} is cut off or damaged: {len(data)} bytes, not a multiple of {record}")
@@ -84,6 +89,7 @@ def read_svhn(path: Path) -> Arrays:
     Raises:
         RunError: naming ``path``, if it cannot be read or has other contents.
     """
+    import numpy as np
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 

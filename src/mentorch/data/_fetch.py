@@ -39,6 +39,8 @@ def _download(url: str, digest: str, folder: Path) -> None:
     try:
         pooch.retrieve(url, known_hash=f"sha256:{digest}", fname=name, path=folder, downloader=downloader)
     except (OSError, ValueError) as error:
+        if (answer := getattr(error, "response", None)) is not None:
+            answer.close()  # an unread refusal would hold its socket until the garbage is collected
         # the libraries below report a closed network in paragraphs
         reason = " ".join(str(error).split())[:200]
         raise RunError(f"cannot download {url} ({reason}): put {name} into {folder} by hand") from error

@@ -4,12 +4,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from mentorch._errors import RunError, UsageError
 from mentorch.data._archives import Arrays
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _IMAGES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -61,6 +63,8 @@ def read_images(files: list[tuple[Path, int]], size: int) -> Arrays:
     Raises:
         RunError: naming the first file that cannot be decoded.
     """
+    import numpy as np
+
     with ThreadPoolExecutor() as pool:
         images = list(pool.map(partial(_read_image, size=size), [file for file, _ in files]))
     return np.stack(images), np.array([number for _, number in files], dtype=np.int64)
@@ -76,8 +80,9 @@ def _images_by_class(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _read_image(path: Path, size: int) -> NDArray[np.uint8]:
+def _read_image(path: Path, size: int) -> "NDArray[np.uint8]":
     """One image, uint8, shape `[3, size, size]`."""
+    import numpy as np
     from PIL import Image, ImageOps
 
     try:

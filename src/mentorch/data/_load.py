@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from mentorch._errors import RunError, UsageError
@@ -114,6 +113,7 @@ def _read_source(source: Source, root: Path | None, download: bool) -> _Official
 
 
 def _read_digits() -> _Official:
+    import numpy as np
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -147,6 +147,8 @@ def _without_test(split: Split) -> tuple[Split, Split]:
 
 
 def _split(arrays: Arrays) -> Split:
+    import numpy as np
+
     images, labels = (torch.from_numpy(np.array(values)) for values in arrays)
     return Split(images, labels, torch.arange(len(labels)))
 

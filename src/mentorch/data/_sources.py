@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from mentorch._errors import unknown
 from mentorch.data._archives import Arrays, read_cifar, read_idx_pair, read_members, read_svhn
 
@@ -75,6 +73,8 @@ def _read_idx(paths: Mapping[str, Path]) -> tuple[Arrays, Arrays]:
 
 
 def _read_cifar(paths: Mapping[str, Path], label_bytes: int) -> tuple[Arrays, Arrays]:
+    import numpy as np
+
     parts = [read_cifar(data, paths[name], label_bytes) for name, data in read_members(paths).items()]
     *train, test = parts
     return (np.concatenate([x for x, _ in train]), np.concatenate([y for _, y in train])), test

@@ -30,6 +30,8 @@ class Taps:
 def taps(network: nn.Module) -> Taps:
     """The taps of ``network``: its own ``taps`` attribute, or what timm records about it.
 
+    The first map in timm's records counts as the stem, the others as stages.
+
     Raises:
         UsageError: if the network says nothing about itself; its addresses must then be named.
     """

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,9 +55,12 @@ def _read(path: Path) -> Any:
     if path.suffix not in _PICKLES:
         raise UsageError(f"weights {path} are neither .safetensors nor {', '.join(_PICKLES)}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # "please file an issue" about other pickle protocols: it loads or it does not
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error):
+        if "unsupported" in str(error).lower():
             raise RunError(f"{path} needs code to load; convert it to safetensors") from error
         raise RunError(f"{path} is damaged or truncated") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:

@@ -48,6 +48,14 @@ def samples_in(batch: Batch) -> int:
     return next((len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim), 0)
 
 
+def length(data: Iterable[Any]) -> int | None:
+    """How many batches data has, None if it does not know (a loader has ``len`` also where its data has not)."""
+    try:
+        return len(data) if isinstance(data, Sized) else None
+    except TypeError:
+        return None
+
+
 def count(data: Iterable[Any], steps_per_epoch: int | None, what: str, world: int = 1) -> int:
     """Batches per epoch that every one of ``world`` processes gets.
 
@@ -58,8 +66,8 @@ def count(data: Iterable[Any], steps_per_epoch: int | None, what: str, world: in
         number = steps_per_epoch
     elif world > 1 and isinstance(data, Shares):
         number = data.count(world - 1, world)  # the last rank has the fewest
-    elif isinstance(data, Sized):
-        number = len(data)
+    elif (known := length(data)) is not None:
+        number = known
     else:
         raise UsageError(f"{what} has no length: pass steps_per_epoch=")
     if number < 1:

@@ -7,6 +7,7 @@ import random
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -30,6 +31,8 @@ def pack(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
         name = f"{len(tensors)}{path}"  # the number keeps paths apart that read alike: {"a/b": x} and {"a": {"b": x}}
         tensors[name] = value.detach().cpu().contiguous().clone()
         return {"$tensor": name}
+    if isinstance(value, Counter):  # torch schedulers keep one and use its methods
+        return {"$counter": pack(dict(value), tensors, path)}
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, bool | int | float | str | None):
@@ -48,6 +51,8 @@ def unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if isinstance(value, dict):
         if "$tensor" in value:
             return tensors[value["$tensor"]]
+        if "$counter" in value:
+            return Counter(unpack(value["$counter"], tensors))
         if "$tuple" in value:
             return tuple(unpack(item, tensors) for item in value["$tuple"])
         return {key: unpack(item, tensors) for key, item in value["$map"]}

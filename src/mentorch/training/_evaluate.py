@@ -1,16 +1,17 @@
 """Metrics of nodes over a data set."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mentorch import metrics as standard
-from mentorch._errors import UsageError
+from mentorch._errors import UsageError, unknown
 from mentorch._graph import Graph
-from mentorch.training._batches import as_batch, samples_in, to_device, walk
+from mentorch.training._batches import length, samples_in, to_device, walk
 
 Metric = Callable[[Any, Any], Tensor]
 """``metric(output, labels)`` -> one value per sample ``[N]``, averaged over all samples of the data."""
@@ -54,18 +55,23 @@ def evaluate(
         Node -> metric -> value.
 
     Raises:
-        UsageError: if the data is empty or has no labels, or a metric does not return one value per sample.
+        UsageError: for an unknown node, if the data is empty, has no labels or leaves samples out (``drop_last``), or
+            if a metric does not return one value per sample.
     """
     names = graph.learning if nodes is None else tuple(nodes)
-    wanted = {name: _metrics_of(name, metrics, graph) for name in names}
+    for name in names:
+        if name not in graph.nodes:
+            raise unknown("node", name, graph.nodes)
+    check_whole(data)
+    wanted = {name: metrics_of(name, metrics, graph) for name in names}
     running = {name: (networks or {}).get(name, graph.nodes[name]) for name in names}
     device = next((p.device for p in graph.parameters()), torch.device("cpu"))
     sums: dict[tuple[str, str], Tensor] = {}
     samples = 0
     views = [view for name in names if isinstance(view := graph.views.get(name), nn.Module)]
     with evaluating(*running.values(), *views):
-        for batch in walk(data, 0, 0, _many(data)):
-            inputs, labels, _ = to_device(as_batch(batch), device)
+        for batch in walk(data, 0, 0, sys.maxsize if (known := length(data)) is None else known):
+            inputs, labels, _ = to_device(batch, device)
             if labels is None:
                 raise UsageError("evaluation needs labels, the data has none")
             size = samples_in(batch)
@@ -84,11 +90,14 @@ def evaluate(
     return {name: {m: float(sums[name, m]) / samples for m in wanted[name]} for name in names}
 
 
-def _many(data: Iterable[Any]) -> int:
-    return len(data) if isinstance(data, Sized) else 2**62
+def check_whole(data: Iterable[Any]) -> None:
+    """Refuse data that leaves samples out."""
+    if getattr(data, "drop_last", False):
+        raise UsageError("evaluation must see every sample: pass data with drop_last=False")
 
 
-def _metrics_of(name: str, metrics: Mapping[str, Any] | None, graph: Graph) -> Mapping[str, Metric]:
+def metrics_of(name: str, metrics: Mapping[str, Any] | None, graph: Graph) -> Mapping[str, Metric]:
+    """The metrics of one node."""
     if metrics is None:
         return CLASSIFICATION
     if metrics and all(isinstance(value, Mapping) for value in metrics.values()):

@@ -5,7 +5,7 @@ import copy
 import functools
 import signal
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,10 +17,10 @@ from mentorch._graph import Graph
 from mentorch.training import _loggers
 from mentorch.training._batches import count, generators, to_device, walk
 from mentorch.training._callbacks import On
-from mentorch.training._evaluate import Metric, evaluate
+from mentorch.training._evaluate import Metric, check_whole, evaluate, metrics_of
 from mentorch.training._history import History
 from mentorch.training._loop import Loop, undisturbed
-from mentorch.training._optimizers import OneOrEach, Plateau, Schedule, Steering
+from mentorch.training._optimizers import OneOrEach, Schedule, Steering
 from mentorch.training._training import Monitor, Training
 
 
@@ -74,6 +74,7 @@ def fit(
         precision: of Lightning Fabric; losses are computed in float32 in any case.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
         fabric: a launched ``lightning.fabric.Fabric`` for several processes; replaces ``precision`` and ``device``.
+            Where gates close all edges of a node, its strategy must find unused parameters.
         compile: compile the whole graph with ``torch.compile``.
         callbacks: see :class:`On`.
         run: folder for checkpoints, ``metrics.jsonl``, ``history.csv`` and TensorBoard events.
@@ -95,19 +96,21 @@ def fit(
         KeyboardInterrupt: after Ctrl-C, once the step is finished and a checkpoint is written.
     """
     _check(epochs, accumulate, log_every, train, run, resume, ema, clip_norm, clip_value, checkpoint_every)
-    _check_choice(select, patience, schedule, validation, resume)
+    _check_choice(select, patience, validation, resume)
+    monitor = monitor or Monitor()
+    if validation is not None:
+        _check_validation(graph, validation, metrics, monitor)
     fabric = fabric or _make_fabric(device, precision)
     graph.to(fabric.device)
     per_epoch = count(train, steps_per_epoch, "train", fabric.world_size)
     own = generators(train)
     with undisturbed(own):
         graph.build(*to_device(next(walk(train, 0, 0, per_epoch)), fabric.device))
-    monitor = monitor or Monitor()
-    if monitor.node not in ("", "*", *graph.learning):
-        raise UsageError(f"monitor: {monitor.node!r} is no learning node (known: {', '.join(graph.learning)})")
     training = Training(
         graph, Steering(graph, optimizer, schedule), History(), epochs, per_epoch, accumulate, generators=own
     )
+    if validation is None and any(training.steering.plateaus.values()):
+        raise UsageError("Plateau needs validation data: pass validation=")
     if ema is not None:
         training.averages = {name: _copy_of(graph.nodes[name]) for name in graph.learning}
     if compile:
@@ -182,29 +185,28 @@ def _check(
         raise UsageError("resume and checkpoint_every need a run folder: pass run=")
 
 
-def _check_choice(
-    select: str, patience: int | None, schedule: object, validation: Iterable[Any] | None, resume: object
-) -> None:
+def _check_choice(select: str, patience: int | None, validation: Iterable[Any] | None, resume: object) -> None:
     if select not in ("last", "best"):
         raise UsageError(f"select is 'last' or 'best', got {select!r}")
     if resume not in (True, False, "previous"):
         raise UsageError(f"resume is True, False or 'previous', got {resume!r}")
     if patience is not None and patience < 1:
         raise UsageError(f"patience must be at least 1, got {patience}")
-    if isinstance(validation, Iterator):
-        raise UsageError("validation is an iterator and would be used up after one epoch: pass what it iterates over")
-    wants = {"select='best'": select == "best", "patience": patience is not None, "Plateau": _has_plateau(schedule)}
-    for name, wanted in wants.items():
+    for name, wanted in {"select='best'": select == "best", "patience": patience is not None}.items():
         if wanted and validation is None:
             raise UsageError(f"{name} needs validation data: pass validation=")
 
 
-def _has_plateau(schedule: object) -> bool:
-    if isinstance(schedule, Mapping):
-        return any(map(_has_plateau, schedule.values()))
-    if isinstance(schedule, Sequence):
-        return any(map(_has_plateau, schedule))
-    return isinstance(schedule, Plateau)
+def _check_validation(graph: Graph, validation: Iterable[Any], metrics: Mapping[str, Any] | None, to: Monitor) -> None:
+    if isinstance(validation, Iterator):
+        raise UsageError("validation is an iterator and would be used up after one epoch: pass what it iterates over")
+    check_whole(validation)
+    if to.node not in ("", "*", *graph.learning):
+        raise UsageError(f"monitor: {to.node!r} is no learning node (known: {', '.join(graph.learning)})")
+    for name in to.nodes(graph):
+        known = metrics_of(name, metrics, graph)
+        if to.metric not in known:
+            raise UsageError(f"monitor: no metric {to.metric!r} of {name!r} (known: {', '.join(known)}): pass monitor=")
 
 
 def _make_fabric(device: str, precision: Literal["32-true", "16-mixed", "bf16-mixed"]) -> Any:

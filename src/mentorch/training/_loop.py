@@ -268,18 +268,17 @@ class Loop:
             score = self._judge(record["validation"])
         training.steering.end_epoch(score)
         history.records.append(record)
-        if self.patience is not None and training.bad_epochs >= self.patience and not history.stopped:
+        early = training.epoch < training.epochs and not history.stopped
+        if early and self.patience is not None and training.bad_epochs >= self.patience:
             history.stopped = f"no improvement of {self.monitor.metric} in {self.patience} epochs"
 
     def _judge(self, validation: Mapping[str, Mapping[str, float]]) -> float:
         """Keep the best weights; count epochs without improvement."""
         training, history = self.training, self.training.history
-        candidates = {"*": training.graph.learning, "": training.graph.learning[:1]}
-        nodes = candidates.get(self.monitor.node, (self.monitor.node,))
-        for node in nodes:
-            if self.monitor.metric not in validation[node]:
-                raise UsageError(f"monitor: no metric {self.monitor.metric!r} (known: {', '.join(validation[node])})")
-        node = max(nodes, key=lambda name: self.monitor.score(validation[name][self.monitor.metric]))
+        node = max(
+            self.monitor.nodes(training.graph),
+            key=lambda name: self.monitor.score(validation[name][self.monitor.metric]),
+        )
         value = validation[node][self.monitor.metric]
         score = self.monitor.score(value)
         best = -float("inf") if history.best_value is None else self.monitor.score(history.best_value)

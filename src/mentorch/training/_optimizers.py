@@ -131,7 +131,7 @@ def vars_of(plateau: _PlateauState) -> dict[str, float]:
 def _as_list(schedule: Schedule | None, optimizer: Optimizer) -> list[Any]:
     if schedule is None:
         return []
-    each = list(schedule) if isinstance(schedule, Sequence) else [schedule]
+    each = list(schedule) if isinstance(schedule, Sequence) and not isinstance(schedule, str) else [schedule]
     for one in each:
         if isinstance(one, ReduceLROnPlateau):
             raise UsageError("pass mentorch.training.Plateau instead of torch's ReduceLROnPlateau")

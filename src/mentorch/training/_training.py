@@ -43,6 +43,10 @@ class Monitor:
                 raise UsageError(f"is more {self.metric!r} better? say higher=True or higher=False")
             object.__setattr__(self, "higher", HIGHER_IS_BETTER[self.metric])
 
+    def nodes(self, graph: Graph) -> tuple[str, ...]:
+        """The nodes that may be the best one."""
+        return {"*": graph.learning, "": graph.learning[:1]}.get(self.node, (self.node,))
+
     def score(self, value: float) -> float:
         """The value with its sign such that more is better."""
         return value if self.higher else -value

@@ -1,0 +1,58 @@
+# What people and CI run here; `make` alone lists it.
+
+PYTHON = python3
+DEMO = compare --data digits --methods scratch kd pkt kd+pkt --seeds 0 1 2 --epochs 20
+PYTEST = -n auto
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo setup test test-main test-vision lint format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/installed ## compare transfer methods on bundled data
+	.venv/bin/mentorch $(DEMO)
+
+setup: .venv/installed-dev ## make .venv with all that development needs
+
+test: test-vision test-main ## run every test, in the two environments they need
+
+test-main: .venv/installed-dev ## run the tests that need no network library beside torch
+	.venv/bin/pytest --ignore=tests/vision $(PYTEST)
+
+test-vision: .venv-vision/installed ## run the tests of torchvision, timm and transformers
+	.venv-vision/bin/pytest tests/vision
+
+lint: .venv/installed-dev ## check format, style, types and import rules
+	.venv/bin/ruff format --check
+	.venv/bin/ruff check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: .venv/installed-dev ## format the code and fix what a machine can fix
+	.venv/bin/ruff format
+	.venv/bin/ruff check --fix
+
+clean: ## remove environments and caches, never results
+	rm -rf .venv .venv-vision .ci/cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+
+# An environment is filled once; its stamp is older than the requirements when it has to be filled again.
+TOO_OLD = mentorch needs Python 3.11 or newer, $(PYTHON) is {}.{}: try make PYTHON=python3.11
+define fill
+@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("$(TOO_OLD)".format(*sys.version_info))'
+test -x $(@D)/bin/pip || $(PYTHON) -m venv $(@D)
+$(@D)/bin/python -m pip install -c constraints.txt
+endef
+
+.venv/installed: pyproject.toml constraints.txt
+	$(fill) -e .
+	@touch $@
+
+.venv/installed-dev: pyproject.toml constraints.txt
+	$(fill) -e '.[dev]'
+	@touch $@
+
+.venv-vision/installed: pyproject.toml constraints.txt constraints-vision.txt
+	$(fill) -c constraints-vision.txt -e '.[dev,vision,hf]'
+	@touch $@
