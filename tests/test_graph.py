@@ -91,6 +91,24 @@ def test_the_loss_gets_the_target_first_then_the_sources_in_order() -> None:
     assert not any(tensor.requires_grad for tensor in tensors[1:])
 
 
+def test_several_targets_of_one_node_reach_the_loss_as_a_tuple() -> None:
+    student, teacher = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)), freeze(nn.Linear(3, 2))
+
+    def both(student: tuple[Tensor, Tensor], teacher: Tensor) -> Tensor:
+        hidden, output = student
+        return hidden.square().sum(1) + (output - teacher).square().sum(1)
+
+    edge = Edge("teacher", ("student.0", "student"), both)
+    x = torch.randn(5, 3)
+    (loss,) = Graph({"student": student, "teacher": teacher}, [edge])(x).values()
+    torch.testing.assert_close(loss, both((student[0](x), student(x)), teacher(x)).mean())
+    loss.backward()
+    assert all(p.grad is not None for p in student.parameters())
+    assert edge.name == "teacher -> student.0, student: both"
+    with pytest.raises(UsageError, match="several targets must lie in one node"):
+        Graph({"a": nn.Linear(3, 2), "b": nn.Linear(3, 2)}, [Edge("inputs", ("a", "b"), both)])
+
+
 def test_an_edge_without_a_source_regularises() -> None:
     (loss,) = Graph({"student": linear()}, [Edge((), "student", lambda z: z.square().sum(1))])(batch()[0]).values()
     assert loss > 0

@@ -30,32 +30,40 @@ class Edge:
 
     Args:
         source: one address or several; their tensors are detached and passed to the loss after the target's.
-        target: the address that learns.
+        target: the address that learns, or several of one node; the loss then gets a tuple of their tensors.
         loss: ``loss(student, *teachers)``; a value per sample is averaged over the batch by the edge.
         gate: a number or a function of progress; 0 means closed, and costs nothing.
-        adapter: applied to the target's tensor before the loss; a module is trained and saved with the edge.
+        adapter: applied to what the target shows before the loss; a module is trained and saved with the edge.
         name: unique in the graph; made from the other fields when empty.
     """
 
     source: str | tuple[str, ...]
-    target: str
+    target: str | tuple[str, ...]
     loss: Loss
     gate: float | Gate = 1.0
-    adapter: Callable[[Tensor], Tensor] | None = None
+    adapter: Callable[[Any], Any] | None = None
     name: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", (self.source,) if isinstance(self.source, str) else tuple(self.source))
+        if not isinstance(self.target, str):
+            object.__setattr__(self, "target", tuple(self.target))
         as_gate(self.gate)
         if not callable(self.loss):
             raise UsageError(f"the loss of an edge is a function, got {self.loss!r}")
         if not self.name:
-            object.__setattr__(self, "name", f"{', '.join(self.sources)} -> {self.target}: {loss_name(self.loss)}")
+            ends = f"{', '.join(self.sources)} -> {', '.join(self.targets)}"
+            object.__setattr__(self, "name", f"{ends}: {loss_name(self.loss)}")
 
     @property
     def sources(self) -> tuple[str, ...]:
         """The source addresses, always a tuple."""
         return (self.source,) if isinstance(self.source, str) else self.source
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The target addresses, always a tuple."""
+        return (self.target,) if isinstance(self.target, str) else self.target
 
     def __str__(self) -> str:
         return f"{self.name}  x {describe_gate(self.gate)}"
@@ -149,7 +157,7 @@ class Graph(nn.Module):
         for i, edge in enumerate(self.edges):
             if parts := _parts(edge):
                 self.owned[str(i)] = nn.ModuleDict(parts)
-        self._addresses = {text: parse(text, nodes) for e in self.edges for text in (*e.sources, e.target)}
+        self._addresses = {text: parse(text, nodes) for e in self.edges for text in (*e.sources, *e.targets)}
         self._check()
         self._taps = {t: Tap(a) for t, a in self._addresses.items() if a.tapped}
         self._handles = [tap.install(nodes[tap.address.root]) for tap in self._taps.values()]
@@ -268,14 +276,14 @@ class Graph(nn.Module):
         return self
 
     def _try(self, edge: Edge, values: Mapping[str, Tensor]) -> None:
-        student, *teachers = (values[address] for address in (edge.target, *edge.sources))
+        student, teachers = _read(values, edge.target), [values[source] for source in edge.sources]
         try:
             parts = _parts(edge)
             for role in ("adapter", "loss"):
                 part: Any = parts.get(role)
                 if hasattr(part, "build") and not self.built:
                     part.build(student, *teachers)
-                    part.to(student.device).eval()
+                    part.to(values[edge.targets[0]].device).eval()
                 if role == "adapter" and edge.adapter is not None:
                     student = edge.adapter(student)
             for name, value in _terms(edge, edge.loss(student, *teachers)):
@@ -284,7 +292,8 @@ class Graph(nn.Module):
         except MentorchError as error:
             raise type(error)(f"edge {edge.name!r}: {error}") from error
         except Exception as error:
-            shapes = ", ".join(str(list(t.shape)) for t in (student, *teachers))
+            tensors = torch.utils._pytree.tree_leaves((student, teachers))
+            shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors)
             reason = " ".join(str(error).split())
             raise UsageError(f"edge {edge.name!r} failed on tensors of shape {shapes}: {reason}") from error
 
@@ -303,7 +312,7 @@ class Graph(nn.Module):
             for i in live:
                 edge = self.edges[i]
                 teachers = [values[source].detach() for source in edge.sources]
-                student = values[edge.target]
+                student = _read(values, edge.target)
                 if edge.adapter is not None:
                     student = edge.adapter(student)
                 for name, value in _terms(edge, edge.loss(student, *teachers)):
@@ -348,7 +357,7 @@ class Graph(nn.Module):
             targets = {self._root(self.edges[i]) for i in live}
             wanted: dict[str, dict[str, None]] = {}
             for i in live:
-                for text in (self.edges[i].target, *self.edges[i].sources):
+                for text in (*self.edges[i].targets, *self.edges[i].sources):
                     wanted.setdefault(self._addresses[text].root, {})[text] = None
             # teachers before students: their activations are gone before those kept for the backward pass pile up
             order = sorted(wanted, key=lambda root: (root not in BATCH, root in targets))
@@ -367,7 +376,7 @@ class Graph(nn.Module):
         return self._weights[1]
 
     def _root(self, edge: Edge) -> str:
-        return self._addresses[edge.target].root
+        return self._addresses[edge.targets[0]].root
 
     def _owned_modules(self) -> Iterator[nn.Module]:
         for parts in self.owned.values():
@@ -380,9 +389,12 @@ class Graph(nn.Module):
             if names.count(name) > 1:
                 raise UsageError(f"two edges are called {name!r}: give them a name=")
         for edge in self.edges:
-            target = self._addresses[edge.target]
+            roots = {self._addresses[text].root for text in edge.targets}
+            if len(roots) != 1:
+                raise UsageError(f"edge {edge.name!r}: several targets must lie in one node")
+            target = self._addresses[edge.targets[0]]
             if target.of_batch:
-                raise UsageError(f"edge {edge.name!r}: {edge.target!r} cannot learn, an edge must point to a node")
+                raise UsageError(f"edge {edge.name!r}: {edge.targets[0]!r} cannot learn, an edge must point to a node")
             if is_frozen(self.nodes[target.root]):
                 raise UsageError(f"edge {edge.name!r}: node {target.root!r} is frozen and cannot learn")
         made = [id(part) for edge in self.edges for part in _parts(edge).values() if hasattr(part, "build")]
@@ -460,6 +472,11 @@ def _from_batch(value: Any, address: Address) -> Tensor:
     tensor = select(value, address.path, address)
     # where writing in place cannot be noticed it must not matter; the compiler removes needless copies
     return tensor.clone() if address.root == "inputs" and torch.compiler.is_compiling() else tensor
+
+
+def _read(values: Mapping[str, Tensor], target: str | tuple[str, ...]) -> Any:
+    """What the target shows: a tensor, or a tuple of them for several addresses."""
+    return values[target] if isinstance(target, str) else tuple(values[text] for text in target)
 
 
 def _terms(edge: Edge, value: Tensor | Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
