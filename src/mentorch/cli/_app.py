@@ -10,9 +10,8 @@ import typer
 
 from mentorch._errors import MentorchError, UsageError
 from mentorch.cli import _compare, _graph, _train, _zoo
-from mentorch.cli._recipe import CompareRecipe, Recipe, TrainRecipe, check
+from mentorch.cli._recipe import RECIPES, CompareRecipe, Recipe, TrainRecipe, check
 from mentorch.cli._run import Session
-from mentorch.cli._terminal import err, out, say, show_table
 from mentorch.cli._yaml import read_recipe
 
 app = typer.Typer(
@@ -139,6 +138,9 @@ def run(
 ) -> None:
     """Do what a recipe file says: repeat a run, or train any graph declared in YAML."""
     asked = read_recipe(recipe)
+    if resume and recipe.name == "recipe.yaml":  # go on in the folder that it lies in, wherever that was moved
+        home = recipe.resolve().parent
+        name, out = name or home.name, out or str(home.parent)
     changed = {key: value for key, value in (("name", name), ("out", out)) if value is not None}
     asked = asked.model_copy(update=changed)
     session = Session(asked, resume=resume, quiet=quiet, as_json=as_json, dry_run=dry_run, fresh=name is None)
@@ -228,7 +230,15 @@ def _root(
     pass
 
 
-_LISTS = ("--methods", "-m", "--seeds", "--teacher", "--weight", "--betas", "--lr-milestones", "--tap")
+_LISTS = {
+    f"--{name.replace('_', '-')}"
+    for kind in RECIPES.values()
+    for name, field in kind.model_fields.items()
+    if str(field.annotation).startswith(("tuple", "dict"))
+}
+_LISTS |= {short for name, shorts in _ALIASES.items() if f"--{name}" in _LISTS for short in shorts}
+# click's error for wrong usage, wherever this version of typer keeps it
+_Misuse: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 
 
 def gather(arguments: Sequence[str]) -> list[str]:
@@ -259,20 +269,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
-        app(gather([word for word in words if word != "--debug"]), prog_name="mentorch")
-    except KeyboardInterrupt as error:
-        say(f"interrupted: {error}" if str(error) else "interrupted")
-        sys.exit(130)
-    except MentorchError as error:
-        if debug:
-            raise
-        say(f"error: {error}")
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        code = app(gather([word for word in words if word != "--debug"]), prog_name="mentorch", standalone_mode=False)
+        sys.exit(code or 0)
+    except _Misuse as error:
+        text = error.format_message()
+        # a group without a command answers with its help this way
+        typer.echo(text if "\n" in text else f"error: {text}", err=True)
+        sys.exit(2)
     except Exception as error:
         if debug:
             raise
-        say(f"error: {type(error).__name__}: {error}".splitlines()[0] + " (unexpected: --debug shows where)")
-        sys.exit(1)
-
-
-__all__ = ["app", "err", "gather", "main", "out", "show_table"]
+        text = str(error) if isinstance(error, MentorchError) else f"{type(error).__name__}: {error}"
+        hint = "" if isinstance(error, MentorchError) else " (unexpected: --debug shows where)"
+        typer.echo(f"error: {' '.join(text.split())}{hint}", err=True)
+        sys.exit(2 if isinstance(error, UsageError) else 1)

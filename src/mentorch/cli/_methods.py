@@ -1,5 +1,6 @@
 """Methods by name: sums of losses, as graphs."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,12 +10,11 @@ from torch import nn
 from mentorch import losses
 from mentorch._errors import UsageError, unknown
 from mentorch._graph import Graph, View
-from mentorch.cli._recipe import CompareRecipe
+from mentorch.cli._recipe import SCRATCH, CompareRecipe
 from mentorch.comparison import Method, Teacher
 from mentorch.methods import WinnerTakesAll, distill, mean_of_teachers, one_copy_each, supervise
-from mentorch.networks import Taps
+from mentorch.networks import Taps, taps
 
-SCRATCH = "scratch"
 # where the comparison toolkit's default differs from the published weight that the catalogue has
 _WEIGHTS = {"kd": 1.0}
 _TEMPERATURES = {"kd": 2.0}
@@ -126,19 +126,26 @@ def _bound(name: str, recipe: CompareRecipe) -> Any:
     return functools.partial(function, **options) if options else function
 
 
-def places(tap: Mapping[str, str]) -> dict[str, Taps]:
-    """``student.embedding=fc:in`` and ``teacher.stages=a;b;c`` as :class:`Taps`.
+def places(tap: Mapping[str, str], networks: Mapping[str, nn.Module]) -> dict[str, Taps]:
+    """``student.embedding=fc:in`` and ``teacher.stages=a;b;c`` as :class:`Taps`; the rest is as the network says.
 
     Raises:
-        UsageError: for another form.
+        UsageError: for another form, or a node that there is not.
     """
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, Taps] = {}
     for key, value in tap.items():
         node, _, what = key.partition(".")
+        if node not in networks:
+            raise unknown("node in --tap", node, networks)
         if what not in ("embedding", "stages", "stem"):
             raise UsageError(f"--tap {key}={value}: write student.embedding=PLACE or teacher.stages=PLACE;PLACE")
-        found.setdefault(node, {})[what] = value
-    return {
-        node: Taps(parts.get("stem", ""), tuple(parts.get("stages", "").split(";")), parts.get("embedding", ""))
-        for node, parts in found.items()
-    }
+        place: Any = tuple(value.split(";")) if what == "stages" else value
+        found[node] = dataclasses.replace(found.get(node) or _own(networks[node]), **{what: place})
+    return found
+
+
+def _own(network: nn.Module) -> Taps:
+    try:
+        return taps(network)
+    except UsageError:  # it says nothing about itself: what is not tapped stays unknown
+        return Taps("", (), "")

@@ -46,18 +46,22 @@ def split(text: str) -> tuple[str, str | None]:
     return (name, path) if name and path.endswith(_WEIGHTS) else (text, None)
 
 
-def has_weights(text: str) -> bool:
-    """Whether a name stands for a trained network."""
-    return (Path(text) / "card.json").is_file() or split(text)[1] is not None
-
-
-def make(text: str, data: Dataset, weights: str | None = None) -> Named:
+def make(text: str, data: Dataset, weights: str | None = None, options: Mapping[str, Any] | None = None) -> Named:
     """The network of a name, for the classes, channels and size of a data set.
 
+    Args:
+        text: a name, ``NAME:WEIGHTS``, or a folder with a card.
+        data: what it is for.
+        weights: a file, for a name alone.
+        options: of the builder, for a name.
+
     Raises:
-        UsageError: for an unknown network, or one whose classes or channels are not those of the data.
+        UsageError: for an unknown network, weights or options of one that has its own, or one whose classes or
+            channels are not those of the data.
     """
     if (Path(text) / "card.json").is_file():
+        if weights or options:
+            raise UsageError(f"{text} has its own weights and options: name a network to give it others")
         network, card = zoo.load(text)
         _check_fits(text, card, data)
         seen = Normalize(card.input.mean, card.input.std) if card.input is not None else None
@@ -66,13 +70,15 @@ def make(text: str, data: Dataset, weights: str | None = None) -> Named:
         raise UsageError(f"{text} is a folder without card.json: name a zoo folder, or NAME:WEIGHTS")
     name, path = split(text)
     arguments: dict[str, Any] = {"num_classes": data.num_classes, "in_channels": data.channels}
-    network = networks.build(name, **arguments, image_size=data.image_size)
+    network = networks.build(name, **arguments, image_size=data.image_size, options=options)
     if ":" in name:
         arguments["image_size"] = data.image_size
+    if weights and path:
+        raise UsageError(f"{text} already names its weights, {weights} would replace them: say only one")
     path = weights or path
     if path is not None:
         networks.load_weights(network, path)
-    return Named(network, name, arguments, source=path or "")
+    return Named(network, name, {**arguments, **(options or {})}, source=path or "")
 
 
 def normalisation(mean: Sequence[float] | None, std: Sequence[float] | None, data: Dataset) -> Normalize | None:

@@ -1,7 +1,7 @@
 """Recipes: what was asked for, as data. Every option of the command line is a field here, described once."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -16,29 +16,51 @@ _APPLIES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "rho": ("optimizer", ("rmsprop", "adadelta")),
     "momentum": ("optimizer", ("sgd", "rmsprop")),
     "nesterov": ("optimizer", ("sgd",)),
+    "keras_compat": ("optimizer", tuple(name for name in OPTIMIZERS if name != "sgd")),
     "lr_patience": ("lr_schedule", ("plateau",)),
     "lr_factor": ("lr_schedule", ("plateau", "multistep")),
     "lr_min": ("lr_schedule", ("plateau",)),
     "lr_milestones": ("lr_schedule", ("multistep",)),
+    "val_fraction": ("protocol", ("modern",)),
+    "augment": ("protocol", ("modern",)),
 }
+# the same for options of a comparison: field -> losses, one of which a method must have
+_OF_LOSSES: Mapping[str, tuple[str, ...]] = {
+    "temperature": ("kd", "dkd"),
+    "t_squared": ("kd",),
+    "standardize": ("kd",),
+    "kd_supervised": ("kd",),
+    "pkt_supervised": ("pkt",),
+}
+_OF_TEACHERS = ("teacher", "teacher_mean", "teacher_std", "teacher_epochs", "teacher_train_size", "min_teacher_acc")
+SCRATCH = "scratch"
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0)]
 
 
-def option(default: Any, text: str, panel: str) -> Any:
-    """A field with its help text and the group under which ``--help`` shows it."""
-    return Field(default, description=text, json_schema_extra={"panel": panel}, validate_default=True)
+def option(
+    default: Any, text: str, panel: str, *, least: float | None = None, above: float | None = None, below: Any = None
+) -> Any:
+    """A field with its help text, the group under which ``--help`` shows it, and the values it may have."""
+    extra: Any = {"panel": panel}
+    return Field(
+        default, description=text, json_schema_extra=extra, validate_default=True, ge=least, gt=above, lt=below
+    )
 
 
 class Recipe(BaseModel):
     """What all recipes share: data, training, and where results go."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     data: str = option("digits", "data set: a name (see 'mentorch data list') or folder:PATH", "Data")
     data_root: str | None = option(None, "where to look for it first; then $MENTORCH_DATA and system folders", "Data")
     val_fraction: float = option(0.1, "part of the training split that validates", "Data")
-    split_seed: int = option(0, "seed of the validation split", "Data")
-    train_size: int | None = option(None, "use only so many training images, balanced over classes", "Data")
-    image_size: int | None = option(None, "side of the images of folder:PATH", "Data")
+    split_seed: int = option(0, "seed of the validation split", "Data", least=0)
+    train_size: int | None = option(None, "use only so many training images, balanced over classes", "Data", least=1)
+    image_size: int | None = option(None, "side of the images of folder:PATH", "Data", least=1)
     augment: Literal["none", "standard"] = option(
         "none", "none, or standard: pad and crop, mirror where sensible", "Data"
     )
@@ -47,89 +69,88 @@ class Recipe(BaseModel):
         "modern", "public: only divided by 255, no augmentation, 30 % validation, as in the older toolkit", "Data"
     )
 
-    epochs: int = option(125, "passes over the training data", "Training")
-    batch_size: int = option(64, "images per step", "Training")
-    eval_batch_size: int = option(128, "images at once in evaluation", "Training")
-    accumulate: int = option(1, "batches per optimiser step", "Training")
+    epochs: int = option(125, "passes over the training data", "Training", least=1)
+    batch_size: int = option(64, "images per step", "Training", least=1)
+    eval_batch_size: int = option(128, "images at once in evaluation", "Training", least=1)
+    accumulate: int = option(1, "batches per optimiser step", "Training", least=1)
     optimizer: Literal[OPTIMIZERS] = option("adam", ", ".join(OPTIMIZERS), "Training")  # type: ignore[valid-type]
-    lr: float = option(1e-3, "learning rate", "Training")
-    betas: tuple[float, float] = option((0.9, 0.999), "of adam, adamw, adamax", "Training")
-    rho: float = option(0.9, "of rmsprop and adadelta", "Training")
-    momentum: float = option(0.0, "of sgd and rmsprop", "Training")
+    lr: float = option(1e-3, "learning rate", "Training", above=0)
+    betas: tuple[Decay, Decay] = option((0.9, 0.999), "of adam, adamw, adamax", "Training")
+    rho: float = option(0.9, "of rmsprop and adadelta", "Training", least=0, below=1)
+    momentum: float = option(0.0, "of sgd and rmsprop", "Training", least=0)
     nesterov: bool = option(False, "of sgd", "Training")
-    weight_decay: float = option(0.0, "weight decay", "Training")
+    weight_decay: float = option(0.0, "weight decay", "Training", least=0)
     keras_compat: bool = option(False, "epsilon 1e-7, as Keras has it, instead of PyTorch's 1e-8", "Training")
     lr_schedule: Literal["plateau", "constant", "cosine", "multistep"] = option(
         "plateau", "plateau, constant, cosine or multistep", "Training"
     )
-    lr_patience: int = option(8, "plateau: epochs without improvement before the rate falls", "Training")
-    lr_factor: float = option(0.1, "plateau, multistep: factor on the rate", "Training")
-    lr_min: float = option(1e-8, "plateau: lower bound of the rate", "Training")
-    lr_milestones: tuple[float, ...] = option((0.5, 0.75), "multistep: where, as fractions of training", "Training")
-    lr_warmup: float = option(0.0, "linear rise of the rate over this fraction of training", "Training")
-    lr_time_decay: float = option(1e-6, "rate / (1 + this * step); 0 is off", "Training")
-    early_stop: int = option(15, "stop after so many epochs without improvement; 0 is off", "Training")
-    clip_norm: float | None = option(None, "limit of the gradient norm", "Training")
-    clip_value: float | None = option(None, "limit of each gradient element", "Training")
-    ema: float | None = option(None, "decay of an average of the weights, which is then evaluated", "Training")
-    seeds: tuple[int, ...] = option((0,), "one repetition per seed", "Training")
+    lr_patience: int = option(8, "plateau: epochs without improvement before the rate falls", "Training", least=0)
+    lr_factor: float = option(0.1, "plateau, multistep: factor on the rate", "Training", above=0, below=1)
+    lr_min: float = option(1e-8, "plateau: lower bound of the rate", "Training", least=0)
+    lr_milestones: tuple[Fraction, ...] = option((0.5, 0.75), "multistep: where, as fractions of training", "Training")
+    lr_warmup: Fraction = option(0.0, "linear rise of the rate over this fraction of training", "Training")
+    lr_time_decay: float = option(1e-6, "rate / (1 + this * step); 0 is off", "Training", least=0)
+    early_stop: int = option(15, "stop after so many epochs without improvement; 0 is off", "Training", least=0)
+    clip_norm: float | None = option(None, "limit of the gradient norm", "Training", above=0)
+    clip_value: float | None = option(None, "limit of each gradient element", "Training", above=0)
+    ema: float | None = option(
+        None, "decay of an average of the weights, which is then evaluated", "Training", above=0, below=1
+    )
+    seeds: tuple[Seed, ...] = option((0,), "one repetition per seed", "Training")
 
     device: str = option("auto", "auto, cpu, cuda, ...", "Machine")
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = option(
         "32-true", "32-true, bf16-mixed, 16-mixed", "Machine"
     )
     compile: bool = option(False, "compile networks and losses into one graph", "Machine")
-    threads: int | None = option(None, "processor threads", "Machine")
+    threads: int | None = option(None, "processor threads", "Machine", least=1)
 
     out: str = option("runs", "folder of run folders", "Output")
     name: str | None = option(None, "name of the run folder", "Output")
     select: Literal["best", "last"] = option("best", "which weights count: best on validation data, or last", "Output")
     save_students: Literal["best", "all", "none"] = option("best", "which trained students to keep", "Output")
-    knn: int = option(5, "neighbours of the nearest-neighbour evaluation; 0 leaves it out", "Output")
+    knn: int = option(5, "neighbours of the nearest-neighbour evaluation; 0 leaves it out", "Output", least=0)
     tensorboard: bool = option(True, "write TensorBoard events", "Output")
     results: bool = option(True, "write report, tables and figures", "Output")
 
     @field_validator("*", mode="before")
     @classmethod
     def _split(cls, value: Any, info: Any) -> Any:
-        """Lists may be written with commas or spaces, mappings as key=value."""
+        """Lists may be written with commas, mappings as key=value."""
         annotation = str(cls.model_fields[info.field_name].annotation)
-        if isinstance(value, str) and annotation.startswith(("tuple", "dict")):
-            parts = value.replace(",", " ").split()
-            return dict(part.split("=", 1) for part in parts) if annotation.startswith("dict") else parts
-        return value
+        if not isinstance(value, str) or not annotation.startswith(("tuple", "dict")):
+            return value
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        if annotation.startswith("tuple"):
+            return parts
+        if bad := [part for part in parts if "=" not in part]:
+            raise ValueError(f"{bad[0]!r} is not written KEY=VALUE")
+        return dict(part.split("=", 1) for part in parts)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for name in self.model_fields_set:
-            if not self.applies(name):
-                field, values = _APPLIES[name]
-                raise ValueError(f"{name} has no effect with {field} {getattr(self, field)} (only {', '.join(values)})")
-        for name in ("epochs", "batch_size", "eval_batch_size", "accumulate"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("lr", "lr_factor", "clip_norm", "clip_value"):
-            if getattr(self, name) is not None and getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in sorted(self.model_fields_set):
+            if why := self.idle(name):
+                raise ValueError(f"{name} has no effect with {why}")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum")
         if self.clip_norm is not None and self.clip_value is not None:
             raise ValueError("clip_norm and clip_value exclude each other")
-        if not self.seeds:
-            raise ValueError("seeds: give at least one")
-        if self.protocol == "public" and {"val_fraction", "augment"} & self.model_fields_set:
-            raise ValueError("protocol public sets val_fraction and augment itself")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: name at least one, and none twice, got {list(self.seeds)}")
         return self
 
-    def applies(self, name: str) -> bool:
-        """Whether a field has an effect, given the others."""
-        if name not in _APPLIES:
-            return not (self.protocol == "public" and name in ("val_fraction", "augment"))
-        field, values = _APPLIES[name]
-        return getattr(self, field) in values
+    def idle(self, name: str) -> str:
+        """Which other choice leaves a field without effect; empty if it has one."""
+        field, values = _APPLIES.get(name, ("", ()))
+        if not field or getattr(self, field) in values:
+            return ""
+        return f"{field} {getattr(self, field)} (only {', '.join(values)})"
 
     def to_plain(self) -> dict[str, Any]:
         """The recipe as plain data, without fields that have no effect; reading it back gives the same recipe."""
         plain = self.model_dump(mode="json")
-        return {name: value for name, value in plain.items() if self.applies(name) and value is not None}
+        return {name: value for name, value in plain.items() if not self.idle(name) and value is not None}
 
 
 class TrainRecipe(Recipe):
@@ -152,15 +173,19 @@ class CompareRecipe(Recipe):
     teacher_mean: tuple[float, ...] | None = option(None, "input mean of a teacher given as NAME:WEIGHTS", "Networks")
     teacher_std: tuple[float, ...] | None = option(None, "input standard deviation of that teacher", "Networks")
     teacher_epochs: int | None = option(
-        None, "epochs for a teacher that is trained here; as many as the student's", "Networks"
+        None, "epochs for a teacher that is trained here; as many as the student's", "Networks", least=1
     )
     teacher_train_size: int | None = option(
-        None, "training images for a teacher that is trained here; all of them, whatever --train-size says", "Networks"
+        None,
+        "training images for a teacher that is trained here; all of them, whatever --train-size says",
+        "Networks",
+        least=1,
     )
     min_teacher_acc: float | None = option(
         None,
         "stop if the teacher's validation accuracy is lower (a fraction); 1.5 times chance unless given",
         "Networks",
+        least=0,
     )
     student: str = option("cnn_tiny", "network by name, or NAME:WEIGHTS", "Networks")
     student_weights: str | None = option(None, "initial weights of the student", "Networks")
@@ -171,11 +196,11 @@ class CompareRecipe(Recipe):
     methods: tuple[str, ...] = option(
         ("scratch", "kd", "pkt", "kd+pkt"), "losses by name, + adds; scratch is without teacher", "Methods"
     )
-    temperature: float | None = option(None, "softens both sides; 2 for kd, 4 for dkd unless given", "Methods")
+    temperature: float | None = option(None, "softens both sides; 2 for kd, 4 for dkd unless given", "Methods", above=0)
     t_squared: bool = option(True, "kd: multiply by the squared temperature", "Methods")
     standardize: bool = option(False, "kd: standardise logits first", "Methods")
-    kd_supervised: float = option(0.1, "weight of the labels' cross-entropy in methods with kd", "Methods")
-    pkt_supervised: float = option(1e-4, "weight of the supervised similarity, relative to pkt's", "Methods")
+    kd_supervised: float = option(0.1, "weight of the labels' cross-entropy in methods with kd", "Methods", least=0)
+    pkt_supervised: float = option(1e-4, "weight of the supervised similarity, relative to pkt's", "Methods", least=0)
     weight: dict[str, float] = option({}, "loss=weight, replaces a published weight: kd=1 pkt=400", "Methods")
     sub_teachers: Literal["mean", "winner"] = option(
         "mean",
@@ -183,11 +208,31 @@ class CompareRecipe(Recipe):
         "Methods",
     )
 
+    @field_validator("methods", "teacher", mode="after")
+    @classmethod
+    def _some(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names:
+            raise ValueError("name at least one")
+        return names
+
     @field_validator("methods", mode="after")
     @classmethod
     def _known_names(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
         older = {"distillation": "kd", "pkt+distillation": "kd+pkt", "distillation+pkt": "kd+pkt"}
         return tuple(dict.fromkeys(older.get(method, method) for method in methods))
+
+    def idle(self, name: str) -> str:
+        """Which other choice leaves a field without effect; empty if it has one."""
+        losses = {part.strip() for method in self.methods for part in method.split("+")}
+        methods = f"methods {', '.join(self.methods)}"
+        if name in (*_OF_TEACHERS, "sub_teachers") and losses == {SCRATCH}:
+            return methods
+        wanted = _OF_LOSSES.get(name, ())
+        if wanted and not losses.intersection(wanted):
+            return f"{methods} (only {', '.join(wanted)})"
+        if name in ("t_squared", "standardize") and len(self.teacher) > 1:
+            return "several teachers"
+        return super().idle(name)
 
 
 class NodeRecipe(BaseModel):
@@ -209,7 +254,7 @@ class EdgeRecipe(BaseModel):
     source: str | tuple[str, ...]
     target: str
     loss: str | dict[str, dict[str, Any]]
-    gate: float | dict[str, dict[str, Any]] = 1.0
+    gate: float | str | dict[str, dict[str, Any]] = 1.0
     adapter: bool = False
     name: str = ""
 
@@ -247,7 +292,8 @@ def describe(error: Any, kind: type[Recipe]) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(first["loc"][-1]), list(kind.model_fields), n=1)
+        top = list(kind.model_fields) if len(first["loc"]) == 1 else []
+        near = difflib.get_close_matches(where, top, n=1)
         return f"unknown option {where!r}" + (f": did you mean {near[0]!r}?" if near else "")
     message = first["msg"].removeprefix("Value error, ")
     return f"{where}: {message}, got {first['input']!r}" if where else message

@@ -1,7 +1,9 @@
 """One use of the command line: its run folder, its recipe file, its results."""
 
 import contextlib
+import itertools
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +15,13 @@ import typer
 from mentorch._errors import RunError, UsageError
 from mentorch._files import locked
 from mentorch.cli._recipe import Recipe
-from mentorch.cli._terminal import err, row_line, say, show_table
-from mentorch.cli._yaml import write_recipe
+from mentorch.cli._terminal import err, out, row_line, say, show_table
+from mentorch.cli._yaml import read_recipe, write_recipe
+
+# what may change when a run is resumed: where things are, what is shown, and how much memory is used
+_HARMLESS = frozenset(
+    ("name", "out", "data_root", "download", "device", "threads", "eval_batch_size", "min_teacher_acc", "results")
+)
 
 
 @dataclass
@@ -40,26 +47,24 @@ class Session:
     def __post_init__(self) -> None:
         if self.recipe.threads is not None:
             torch.set_num_threads(self.recipe.threads)
+        self.command = str(getattr(self.recipe, "command", "run"))
         self.folder = self._choose()
 
     def _choose(self) -> Path:
         """The run folder: the one that was named, else a new one."""
-        out = Path(self.recipe.out)
-        command = str(getattr(self.recipe, "command", "run"))
-        stem = self.recipe.name or f"{command}-{self.recipe.data.rpartition('/')[2].replace(':', '-')}"
+        out, name = Path(self.recipe.out), self.recipe.name
+        if name is not None and (Path(name).name != name or name == ".."):
+            raise UsageError(f"name {name!r} is not that of a folder: --out says where it is made")
+        stem = name or f"{self.command}-{self.recipe.data.rstrip('/').rpartition('/')[2].replace(':', '-')}"
         folder = out / stem
         if self.resume:
             if not (folder / "recipe.yaml").exists():
                 raise UsageError(f"nothing to resume in {folder}: there is no recipe.yaml (say --name)")
             return folder
-        if not (folder / "recipe.yaml").exists():
-            return folder
-        if self.recipe.name is not None and not self.fresh:
+        if name is not None and not self.fresh and _used(folder):
             raise UsageError(f"{folder} already holds a run: --resume goes on with it, or choose another --name")
-        number = 2
-        while (out / f"{stem}-{number}" / "recipe.yaml").exists():
-            number += 1
-        return out / f"{stem}-{number}"
+        folders = itertools.chain([folder], (out / f"{stem}-{number}" for number in itertools.count(2)))
+        return next(folder for folder in folders if not _used(folder))
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
@@ -71,16 +76,16 @@ class Session:
             write_recipe(self.folder / "recipe.yaml", named)
             try:
                 yield
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(
-                    f"nothing is lost; go on with: mentorch run {self.folder / 'recipe.yaml'} --resume"
-                ) from None
+            except KeyboardInterrupt as error:
+                again = f"mentorch run {shlex.quote(str(self.folder / 'recipe.yaml'))} --resume"
+                typer.echo(f"interrupted, nothing is lost; go on with: {again}", err=True)
+                raise typer.Exit(130) from error
+            except OSError as error:
+                raise RunError(f"cannot go on in {self.folder}: {error.strerror or error}") from error
 
     def _check_same(self, named: Recipe) -> None:
-        from mentorch.cli._yaml import read_recipe
-
         before, now = read_recipe(self.folder / "recipe.yaml").to_plain(), named.to_plain()
-        for key in sorted({*before, *now} - {"out", "device", "threads", "results", "data_root"}):
+        for key in sorted({*before, *now} - _HARMLESS):
             if before.get(key) != now.get(key):
                 raise UsageError(
                     f"{self.folder} was started with {key}={before.get(key)!r}, not {now.get(key)!r}: "
@@ -99,15 +104,21 @@ class Session:
 
     def finish(self, results: Mapping[str, Any]) -> None:
         """Show the results, write the report, and fail if a part failed."""
-        from mentorch.reports import table, write
+        from mentorch.reports import sentence, table, write
 
         page = write(self.folder) if self.recipe.results else None
         if self.as_json:
             typer.echo(json.dumps(results, indent=2))
         else:
             show_table(table(dict(results)), title=f"{self.folder.name}: {results['data']['name']}")
+            out.print(sentence(dict(results)), markup=False)
         if page is not None:
             err.print(f"report: {page}", markup=False, soft_wrap=True)
-        failed = [f"{row['method']} seed {row['seed']}" for row in results["rows"] if "error" in row]
+        failed = [f"{row['method']} seed {row['seed']}: {row['error']}" for row in results["rows"] if "error" in row]
         if failed:
-            raise RunError(f"{len(failed)} of {len(results['rows'])} runs failed: {', '.join(failed)}")
+            raise RunError(f"{len(failed)} of {len(results['rows'])} runs failed, the first is {failed[0]}")
+
+
+def _used(folder: Path) -> bool:
+    """Whether something was computed in a folder."""
+    return any((folder / part).exists() for part in ("fits", "results.json"))

@@ -1,25 +1,44 @@
 """What the command line shows."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False)
 
 
 def show_table(rows: Sequence[Mapping[str, str]], title: str = "") -> None:
-    """Rows of one and the same columns, the first one left-aligned."""
+    """Rows of one and the same columns; where the terminal is too narrow, the last columns are left to the report."""
     if not rows:
         return
-    table = Table(title=title or None, title_justify="left")
-    for i, name in enumerate(rows[0]):
-        table.add_column(name, justify="left" if i == 0 else "right")
+    names = list(rows[0])
+    while len(names) > 3 and sum(_widest(rows, name) + 3 for name in names) + 2 > out.width:
+        names.pop()
+    out.print(_table(rows, names, title))
+    if len(names) < len(rows[0]):
+        err.print(f"(a wider terminal also shows {', '.join(list(rows[0])[len(names) :])})", markup=False)
+
+
+def _table(rows: Sequence[Mapping[str, str]], names: Sequence[str], title: str) -> Table:
+    table = Table(title=escape(title) or None, title_justify="left", box=box.SIMPLE_HEAD)
+    for name in names:
+        words = all(not cell[:1].isdigit() for row in rows if (cell := row.get(name, "")) not in ("", "\u2013"))
+        table.add_column(escape(name), justify="left" if words else "right", min_width=_widest(rows, name))
     for row in rows:
-        table.add_row(*(row.get(name, "") for name in rows[0]))
-    out.print(table)
+        table.add_row(*(escape(row.get(name, "")) for name in names))
+    return table
+
+
+def _widest(rows: Sequence[Mapping[str, str]], name: str) -> int:
+    """The width that a column needs: its cells stay on one line up to a point, its title may break between words."""
+    cells = max(len(row.get(name, "")) for row in rows)
+    return max(min(cells, 40), *(len(word) for word in name.split()))
 
 
 def say(text: str) -> None:

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mentorch import gates
-from mentorch.cli._recipe import ADAMS, Recipe
-from mentorch.data import Augment, Dataset, Normalize, load, standard
+from mentorch._errors import UsageError, unknown
+from mentorch.cli._recipe import Recipe
+from mentorch.comparison import training_batches
+from mentorch.data import Augment, Batches, Dataset, Normalize, load, standard
 from mentorch.training import History, Monitor, fit
 from mentorch.training._optimizers import Plateau
 
@@ -30,9 +33,32 @@ def dataset(recipe: Recipe, train_size: int | None) -> Dataset:
     )
 
 
+def device(recipe: Recipe) -> torch.device:
+    """Where a recipe runs.
+
+    Raises:
+        UsageError: for a device that does not exist here.
+    """
+    name = {"auto": "cuda" if torch.cuda.is_available() else "cpu", "gpu": "cuda"}.get(recipe.device, recipe.device)
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name not in present:
+        raise unknown("device", name, ["auto", *present])
+    if not present[name]:
+        raise UsageError(f"device {name!r} was asked for, but torch {torch.__version__} finds none here")
+    return torch.device(name)
+
+
 def view(recipe: Recipe, data: Dataset) -> Normalize | None:
     """What a network that is trained here sees of the inputs: normalised by the training split's statistics."""
-    return None if recipe.protocol == "public" else Normalize(data.mean, data.std)
+    if recipe.protocol == "public":
+        return None
+    return Normalize(data.mean, [std or 1.0 for std in data.std])  # a channel that is the same everywhere stays so
+
+
+def example(data: Dataset) -> tuple[Tensor, Tensor]:
+    """Two images with their labels, to try things on."""
+    batch = next(iter(Batches(data.train, 2)))
+    return batch.inputs, batch.labels
 
 
 def augmentation(recipe: Recipe, data: Dataset) -> Augment | None:
@@ -43,7 +69,7 @@ def augmentation(recipe: Recipe, data: Dataset) -> Augment | None:
 def trainer(recipe: Recipe, data: Dataset, *, epochs: int | None = None, node: str = "") -> Callable[..., History]:
     """:func:`mentorch.fit` with a recipe's options bound."""
     epochs = epochs or recipe.epochs
-    steps = math.ceil(math.ceil(len(data.train) / recipe.batch_size) / recipe.accumulate) * epochs
+    steps = math.ceil(len(training_batches(data.train, recipe.batch_size)) / recipe.accumulate) * epochs
     return functools.partial(
         fit,
         optimizer=optimizer(recipe),
@@ -56,7 +82,7 @@ def trainer(recipe: Recipe, data: Dataset, *, epochs: int | None = None, node: s
         accumulate=recipe.accumulate,
         ema=recipe.ema,
         precision=recipe.precision,
-        device=recipe.device,
+        device=device(recipe).type,
         compile=recipe.compile,
         tensorboard=recipe.tensorboard,
     )
@@ -74,15 +100,10 @@ def optimizer(recipe: Recipe) -> Callable[[Any], torch.optim.Optimizer]:
         "adadelta": torch.optim.Adadelta,
     }
     options: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
-    if recipe.optimizer in ADAMS:
-        options["betas"] = recipe.betas
-    if recipe.applies("rho"):
-        options["alpha" if recipe.optimizer == "rmsprop" else "rho"] = recipe.rho
-    if recipe.applies("momentum"):
-        options["momentum"] = recipe.momentum
-    if recipe.applies("nesterov"):
-        options["nesterov"] = recipe.nesterov
-    if recipe.keras_compat and recipe.optimizer != "sgd":
+    for name in ("betas", "rho", "momentum", "nesterov"):
+        if not recipe.idle(name):
+            options["alpha" if (recipe.optimizer, name) == ("rmsprop", "rho") else name] = getattr(recipe, name)
+    if recipe.keras_compat:
         options["eps"] = 1e-7
     return functools.partial(makers[recipe.optimizer], **options)
 

@@ -1,5 +1,6 @@
 """Recipe files: YAML that is checked, with line numbers in errors."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ def read_recipe(path: Path) -> Recipe:
         raise UsageError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from error
     if not isinstance(values, dict):
         raise UsageError(f"{path}: a recipe is a mapping of options, starting with 'command:'")
+    for key in _repeated(root):
+        raise UsageError(f"{path}, line {key.start_mark.line + 1}: {key.value!r} is there twice")
     command = str(values.get("command"))
     if command not in RECIPES:
         raise UsageError(f"{path}: command must be one of {', '.join(RECIPES)}, got {command!r}")
@@ -48,6 +51,22 @@ def read_recipe(path: Path) -> Recipe:
     except ValidationError as error:
         where = _line(root, error.errors()[0]["loc"])
         raise UsageError(f"{path}, line {where}: {describe(error, RECIPES[command])}") from error
+
+
+def _repeated(node: Any) -> Iterator[Any]:
+    """The keys that a mapping has already; YAML would silently take the last one."""
+    import yaml
+
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if str(key.value) in seen:
+                yield key
+            seen.add(str(key.value))
+            yield from _repeated(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _repeated(item)
 
 
 def _line(node: Any, path: tuple[Any, ...]) -> int:

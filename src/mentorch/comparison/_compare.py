@@ -17,8 +17,8 @@ from mentorch._graph import Graph, View, describe_gate, is_frozen, loss_name
 from mentorch.comparison._environment import environment
 from mentorch.comparison._measure import measure, outputs
 from mentorch.comparison._summary import summarise
-from mentorch.data import Augment, Batches, Dataset
-from mentorch.networks import Taps, cost
+from mentorch.data import Augment, Batches, Dataset, Split
+from mentorch.networks import Taps, cost, taps
 from mentorch.training import History, On
 
 SCHEMA = "mentorch.results/1"
@@ -33,12 +33,14 @@ class Teacher:
         name: of the network, for tables.
         view: what it sees of the inputs.
         source: where its weights are from.
+        places: where its features are, if it does not say so itself.
     """
 
     network: nn.Module
     name: str = "teacher"
     view: View | None = None
     source: str = ""
+    places: Taps | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ def compare(
         The content of ``results.json``.
 
     Raises:
-        UsageError: if the folder holds results already and ``resume`` is not set, or the options make no sense.
+        UsageError: if the folder holds results already and ``resume`` is not set, or they are of other data, or the
+            options make no sense.
         RunError: if the folder cannot be written. A run that fails otherwise (a NaN, say) becomes a row with its error.
     """
     folder = Path(run)
@@ -118,14 +121,20 @@ def compare(
         raise UsageError("compare needs at least one method and one seed")
     if len(set(seeds)) != len(seeds):
         raise UsageError(f"a seed is given twice: {list(seeds)}")
-    if (folder / "results.json").exists() and not resume:
-        raise UsageError(f"{folder} already holds results: choose another folder, or resume to keep finished runs")
+    if (folder / "results.json").exists():
+        if not resume:
+            raise UsageError(f"{folder} already holds results: choose another folder, or resume to keep finished runs")
+        before = read_json(folder / "results.json").get("data", {})
+        if before.get("fingerprint", data.fingerprint) != data.fingerprint:
+            raise UsageError(f"{folder} holds results on other data than this {data.name!r}: choose another folder")
     began = time.perf_counter()
     write_json(folder / "environment.json", environment())
     reference = _Reference(data, teacher, knn, eval_batch_size)
     example = data.train.images[:1].float() / 255
     job = _Job(student, data, fit, folder, reference, seeds, view, augment, batch_size, select, places, resume, save)
-    student_cost = cost(_seeded(student, seeds[0]), example if view is None else view(example))
+    if isinstance(view, nn.Module):
+        view.to(example.device)
+    student_cost = cost(_seeded(student, seeds[0]).to(example.device), example if view is None else view(example))
     job.macs = student_cost.macs
     results: dict[str, Any] = {
         "schema": SCHEMA,
@@ -174,8 +183,22 @@ class _Reference:
             "macs": size.macs,
             "source": self.teacher.source,
             "validation": measure(network, self.data.validation, view=view, batch_size=self.batch_size),
-            "test": measure(network, self.data.test, view=view, batch_size=self.batch_size),
+            "test": measure(
+                network,
+                self.data.test,
+                view=view,
+                neighbours=self.neighbours(network, self.teacher.places),
+                batch_size=self.batch_size,
+            ),
         }
+
+    def neighbours(self, network: nn.Module, places: Taps | None) -> tuple[Split, str, int] | None:
+        """What :func:`measure` needs for the nearest-neighbour evaluation; None where it is left out."""
+        try:
+            embedding = (places or taps(network)).embedding if self.knn else ""
+        except UsageError:  # it does not say where its features are
+            return None
+        return (self.data.train, embedding, min(self.knn, len(self.data.train))) if embedding else None
 
 
 @dataclass
@@ -221,8 +244,7 @@ class _Job:
         network = _seeded(self.student, seed)
         torch.manual_seed(seed)
         graph = method.draw(network)
-        alone = len(data.train) % self.batch_size == 1  # batch norm and relations need more than one sample
-        train = Batches(data.train, self.batch_size, shuffle=True, augment=self.augment, seed=seed, drop_last=alone)
+        train = training_batches(data.train, self.batch_size, augment=self.augment, seed=seed)
         validation = Batches(data.validation, self.reference.batch_size)
         torch.manual_seed(seed)
         history = self.fit(
@@ -247,13 +269,15 @@ class _Job:
         states = {"last": {k: v.clone() for k, v in last.state_dict().items()}, "best": history.best_weights[best_node]}
         for which, state in states.items():
             last.load_state_dict(state)
-            row["validation"][which] = measure(last, data.validation, view=self.view)
+            row["validation"][which] = measure(
+                last, data.validation, view=self.view, batch_size=self.reference.batch_size
+            )
             row["test"][which] = measure(
                 last,
                 data.test,
                 view=self.view,
                 teacher_logits=self.reference.logits,
-                neighbours=self._neighbours(last),
+                neighbours=self.reference.neighbours(last, self.places),
                 batch_size=self.reference.batch_size,
             )
         last.load_state_dict(states[self.select])
@@ -263,12 +287,6 @@ class _Job:
             self.save(last, self.folder / row["model"], row)
         return row
 
-    def _neighbours(self, network: nn.Module) -> tuple[Any, str, int] | None:
-        places = self.places or getattr(network, "taps", None)
-        if not self.reference.knn or not isinstance(places, Taps):
-            return None
-        return self.data.train, places.embedding, min(self.reference.knn, len(self.data.train))
-
     def _macs_per_sample(self, graph: Graph) -> int:
         """Multiply-adds of one training sample: forward for all nodes, twice that for the backward pass of learners."""
         example = self.data.train.images[:1].float() / 255
@@ -277,6 +295,20 @@ class _Job:
             view = graph.views.get(name)
             total += cost(node, example if view is None else view(example)).macs * (1 if is_frozen(node) else 3)
         return total
+
+
+def training_batches(split: Split, batch_size: int, *, augment: Augment | None = None, seed: int = 0) -> Batches:
+    """Shuffled batches; the last one is left out where it would be a single sample.
+
+    Batch normalisation and losses on relations need more than one.
+
+    Raises:
+        UsageError: if a batch is larger than the split.
+    """
+    if batch_size > len(split):
+        raise UsageError(f"batch size {batch_size} is larger than the training split ({len(split)} images)")
+    alone = len(split) % batch_size == 1
+    return Batches(split, batch_size, shuffle=True, augment=augment, seed=seed, drop_last=alone)
 
 
 def _seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -310,7 +342,7 @@ def describe_graph(graph: Graph) -> dict[str, Any]:
     edges = [
         {
             "source": list(edge.sources),
-            "target": edge.target,
+            "target": ", ".join(edge.targets),
             "loss": loss_name(edge.loss),
             "gate": describe_gate(edge.gate),
             "name": edge.name,

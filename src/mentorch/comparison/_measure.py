@@ -73,19 +73,23 @@ def measure(
     logits, features = outputs(network, split, view=view, embedding=embedding, batch_size=batch_size)
     labels = split.labels
     found: dict[str, Any] = {
-        "accuracy": metrics.accuracy(logits, labels).mean(),
-        "cross_entropy": metrics.cross_entropy(logits, labels).mean(),
-        "mse": metrics.mean_squared_error(logits, labels).mean(),
+        "accuracy": _mean(metrics.accuracy(logits, labels)),
+        "cross_entropy": _mean(metrics.cross_entropy(logits, labels)),
+        "mse": _mean(metrics.mean_squared_error(logits, labels)),
         "ece": metrics.calibration_error(logits, labels),
     }
     if logits.shape[1] > 5:
-        found["top5"] = metrics.top_k(logits, labels, k=5).mean()
+        found["top5"] = _mean(metrics.top_k(logits, labels, k=5))
     if teacher_logits is not None:
-        found["agreement"] = metrics.agreement(logits, teacher_logits).mean()
-        found["teacher_kl"] = metrics.divergence(logits, teacher_logits).mean()
+        found["agreement"] = _mean(metrics.agreement(logits, teacher_logits))
+        found["teacher_kl"] = _mean(metrics.divergence(logits, teacher_logits))
     if neighbours is not None and features is not None:
         reference, _, k = neighbours
         _, known = outputs(network, reference, view=view, embedding=embedding, batch_size=batch_size)
         assert known is not None
         found["knn"] = metrics.knn(known, reference.labels, features, labels, k=k).accuracy
     return {name: float(value) for name, value in found.items()}
+
+
+def _mean(values: Tensor) -> Tensor:
+    return values.mean(dtype=torch.float64)  # as in the histories: 17 of 144 is 17 / 144

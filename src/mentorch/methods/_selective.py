@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mentorch._errors import UsageError
+from mentorch._errors import UsageError, unknown
 from mentorch._graph import Edge, Graph, View, freeze
 from mentorch._math import full_precision
 from mentorch.gates import Gate
@@ -76,6 +76,9 @@ def mean_of_teachers(
         views: per node, what it sees of the inputs.
     """
     _check(teachers)
+    for name in classes or {}:
+        if name not in teachers:
+            raise unknown("sub-teacher in classes", name, teachers)
     everything = tuple(tuple((classes or {}).get(name, ())) for name in teachers)
     known = everything if all(everything) else ()
     if any(everything) and not known:
@@ -166,16 +169,20 @@ class WinnerTakesAll:
         winner = min(names, key=lambda name: scores[name]["cross_entropy"])
         self.winners.append(winner)
         best = training.graph.nodes[winner]
+        optimizers = training.steering.optimizers.values()
+        learned = {parameter: state for optimizer in optimizers for parameter, state in optimizer.state.items()}
         for name in names:
             if name == winner:
                 continue
             node = training.graph.nodes[name]
             node.load_state_dict(best.state_dict())
-            for optimizer in training.steering.optimizers.values():
-                for own, theirs in zip(node.parameters(), best.parameters(), strict=True):
+            if name in training.averages:
+                training.averages[name].load_state_dict(training.averages[winner].state_dict())
+            for own, theirs in zip(node.parameters(), best.parameters(), strict=True):
+                for optimizer in optimizers:
                     if own in optimizer.state:
-                        state = copy.deepcopy(optimizer.state[theirs]) if self.optimizer_state == "copy" else {}
-                        optimizer.state[own] = state
+                        kept = learned.get(theirs, {}) if self.optimizer_state == "copy" else {}
+                        optimizer.state[own] = copy.deepcopy(kept)
 
 
 def _check(teachers: Mapping[str, Any]) -> None:
