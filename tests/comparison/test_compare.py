@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mentorch import RunError, UsageError, fit, freeze, losses, networks
-from mentorch.comparison import Method, Teacher, compare, measure, outputs, training_batches
+from mentorch.comparison import Method, Neighbours, Teacher, compare, measure, outputs, training_batches
 from mentorch.data import Dataset, Normalize, Split, load
 from mentorch.methods import WinnerTakesAll, distill, one_copy_each, supervise
 from mentorch.networks import Taps, cnn_small, cnn_tiny
@@ -64,7 +64,7 @@ def test_rows_are_what_a_loop_by_hand_gives(digits: Dataset, methods, quick, tea
             validation=[(digits.validation.images.float() / 255, digits.validation.labels)],
         )
         theirs, _ = outputs(teacher, digits.test)
-        options = {"teacher_logits": theirs, "neighbours": (digits.train, "fc:in", 3)}
+        options = {"teacher_logits": theirs, "neighbours": Neighbours(digits.train, "fc:in", 3)}
         assert row["test"]["last"] == pytest.approx(measure(network, digits.test, **options), abs=1e-6)
         assert row["validation"]["last"] == pytest.approx(measure(network, digits.validation), abs=1e-6)
         network.load_state_dict(history.best_weights["student"])
@@ -74,7 +74,7 @@ def test_rows_are_what_a_loop_by_hand_gives(digits: Dataset, methods, quick, tea
         assert row["trained_samples"] == 200
         assert row["parameters"] == 438
     assert results["teacher"]["test"] == pytest.approx(
-        measure(teacher, digits.test, neighbours=(digits.train, "fc:in", 3))
+        measure(teacher, digits.test, neighbours=Neighbours(digits.train, "fc:in", 3))
     )
     assert results["teacher"]["validation"] == measure(teacher, digits.validation)
 

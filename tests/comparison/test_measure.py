@@ -7,7 +7,7 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
-from mentorch.comparison import measure, outputs
+from mentorch.comparison import Neighbours, latency, measure, outputs
 from mentorch.data import Dataset, Normalize
 from mentorch.networks import cnn_small, cnn_tiny
 
@@ -69,7 +69,7 @@ def test_agreement_and_divergence_are_with_the_teacher(digits: Dataset, network:
 
 @pytest.mark.parametrize("k", [1, 5])
 def test_knn_is_the_vote_of_the_nearest_in_the_embedding(digits: Dataset, network: nn.Module, k: int) -> None:
-    found = measure(network, digits.test, neighbours=(digits.train, "fc:in", k))
+    found = measure(network, digits.test, neighbours=Neighbours(digits.train, "fc:in", k))
     body = nn.Sequential(network.layer1, network.layer2, network.avgpool, nn.Flatten())
     known, asked = whole(body, digits.train.images), whole(body, digits.test.images)
     reference = KNeighborsClassifier(k).fit(known.double().numpy(), digits.train.labels.numpy())
@@ -79,6 +79,24 @@ def test_knn_is_the_vote_of_the_nearest_in_the_embedding(digits: Dataset, networ
     assert found["knn"] == pytest.approx(np.mean(np.array(votes) == digits.test.labels.numpy()), abs=1e-9)
 
 
+def test_retrieval_ranks_the_training_split_by_cosine(digits: Dataset, network: nn.Module) -> None:
+    found = measure(network, digits.test, neighbours=Neighbours(digits.train, "fc:in", k=0, retrieval=True))
+    body = nn.Sequential(network.layer1, network.layer2, network.avgpool, nn.Flatten())
+    known, asked = (nn.functional.normalize(whole(body, s.images).double()) for s in (digits.train, digits.test))
+    order = (asked @ known.T).argsort(1, descending=True)[:, :10]
+    hits = digits.train.labels[order] == digits.test.labels[:, None]
+    assert found["precision_at_10"] == pytest.approx(hits.double().mean().item(), abs=2e-3)  # ties may fall either way
+    assert 0.0 < found["retrieval_map"] <= 1.0
+    assert "knn" not in found
+
+
+def test_latency_is_a_positive_time_and_leaves_the_network_alone(network: nn.Module) -> None:
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    assert latency(network, torch.zeros(1, 1, 8, 8), repeats=3) > 0
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
 def test_no_number_depends_on_the_batch_size(digits: Dataset, network: nn.Module) -> None:
     teacher_logits, _ = outputs(cnn_small(10, 1), digits.test)
     first, second = (
@@ -86,7 +104,7 @@ def test_no_number_depends_on_the_batch_size(digits: Dataset, network: nn.Module
             network,
             digits.test,
             teacher_logits=teacher_logits,
-            neighbours=(digits.train, "fc:in", 3),
+            neighbours=Neighbours(digits.train, "fc:in", 3),
             batch_size=size,
         )
         for size in (7, 1000)
@@ -109,7 +127,7 @@ def test_the_network_is_left_as_it_was(digits: Dataset, network: nn.Module, hook
     network.layer1.eval()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     modes = [m.training for m in network.modules()]
-    measure(network, digits.test, neighbours=(digits.train, "fc:in", 3))
+    measure(network, digits.test, neighbours=Neighbours(digits.train, "fc:in", 3))
     assert [m.training for m in network.modules()] == modes
     assert hooks(network) == 0
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
@@ -144,7 +162,7 @@ def test_a_map_is_flattened_for_neighbours(digits: Dataset, network: nn.Module) 
     _, features = outputs(network, digits.test, embedding="layer2")
     assert features is not None
     assert features.shape == (len(digits.test), 8 * 4 * 4)
-    assert 0 <= measure(network, digits.test, neighbours=(digits.train, "layer2", 3))["knn"] <= 1
+    assert 0 <= measure(network, digits.test, neighbours=Neighbours(digits.train, "layer2", 3))["knn"] <= 1
 
 
 def test_order_is_that_of_the_split(digits: Dataset, network: nn.Module) -> None:

@@ -66,6 +66,7 @@ def carry_out(
         eval_batch_size=recipe.eval_batch_size,
         select=recipe.select,
         knn=recipe.knn,
+        retrieval=recipe.retrieval,
         places=places,
         student_name=named.name,
         kind=session.command,

@@ -110,6 +110,7 @@ class Recipe(BaseModel):
     select: Literal["best", "last"] = option("best", "which weights count: best on validation data, or last", "Output")
     save_students: Literal["best", "all", "none"] = option("best", "which trained students to keep", "Output")
     knn: int = option(5, "neighbours of the nearest-neighbour evaluation; 0 leaves it out", "Output", least=0)
+    retrieval: bool = option(False, "also rank the training images for each test image, by the embedding", "Output")
     tensorboard: bool = option(True, "write TensorBoard events", "Output")
     results: bool = option(True, "write report, tables and figures", "Output")
 

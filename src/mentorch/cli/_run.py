@@ -1,11 +1,12 @@
 """One use of the command line: its run folder, its recipe file, its results."""
 
 import contextlib
+import datetime
 import itertools
 import json
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class Session:
         as_json: show the result as JSON.
         dry_run: check everything, train nothing.
         fresh: take a new folder if the named one is in use.
+        held: whether the folder is ours at the moment.
     """
 
     recipe: Recipe
@@ -43,6 +45,7 @@ class Session:
     as_json: bool = False
     dry_run: bool = False
     fresh: bool = False
+    held: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         if self.recipe.threads is not None:
@@ -74,6 +77,7 @@ class Session:
             if self.resume:
                 self._check_same(named)
             write_recipe(self.folder / "recipe.yaml", named)
+            self.held = True
             try:
                 yield
             except KeyboardInterrupt as error:
@@ -94,13 +98,15 @@ class Session:
 
     def on_row(self, row: Mapping[str, Any]) -> None:
         """Tell of a finished run."""
-        if not self.quiet:
-            say(row_line(row))
+        self.tell(row_line(row))
 
     def tell(self, text: str) -> None:
-        """Tell something on the way."""
+        """Tell something on the way, and keep it in the folder's log."""
         if not self.quiet:
             say(text)
+        if self.held:
+            with (self.folder / "output.log").open("a", encoding="utf-8") as log:
+                log.write(f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M:%S} {text}\n")
 
     def finish(self, results: Mapping[str, Any]) -> None:
         """Show the results, write the report, and fail if a part failed."""

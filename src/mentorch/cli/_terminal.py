@@ -43,7 +43,7 @@ def _widest(rows: Sequence[Mapping[str, str]], name: str) -> int:
 
 def say(text: str) -> None:
     """A line on standard error: for people, not for pipes."""
-    err.print(text, markup=False)
+    err.print(text, markup=False, soft_wrap=True)
 
 
 def row_line(row: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from mentorch._errors import MentorchError, UsageError
 from mentorch._files import read_json, write_json
 from mentorch._graph import Graph, View, describe_gate, is_frozen, loss_name
 from mentorch.comparison._environment import environment
-from mentorch.comparison._measure import measure, outputs
+from mentorch.comparison._measure import Neighbours, latency, measure, outputs
 from mentorch.comparison._summary import summarise
 from mentorch.data import Augment, Batches, Dataset, Split
 from mentorch.networks import Taps, cost, taps
@@ -73,6 +73,7 @@ def compare(
     eval_batch_size: int = 128,
     select: Literal["best", "last"] = "best",
     knn: int = 5,
+    retrieval: bool = False,
     places: Taps | None = None,
     student_name: str = "student",
     kind: str = "compare",
@@ -101,6 +102,7 @@ def compare(
         select: which weights count as the result: of the best epoch on validation data or the last one. Both are
             measured.
         knn: neighbours of the nearest-neighbour evaluation; 0 leaves it out.
+        retrieval: also rank the training images for each test image, by the embedding.
         places: where the student's features are, if it does not say so itself.
         student_name: for tables.
         kind: of the results.
@@ -129,13 +131,12 @@ def compare(
             raise UsageError(f"{folder} holds results on other data than this {data.name!r}: choose another folder")
     began = time.perf_counter()
     write_json(folder / "environment.json", environment())
-    reference = _Reference(data, teacher, knn, eval_batch_size)
+    reference = _Reference(data, teacher, knn, retrieval, eval_batch_size)
     example = data.train.images[:1].float() / 255
     job = _Job(student, data, fit, folder, reference, seeds, view, augment, batch_size, select, places, resume, save)
     if isinstance(view, nn.Module):
         view.to(example.device)
-    student_cost = cost(_seeded(student, seeds[0]).to(example.device), example if view is None else view(example))
-    job.macs = student_cost.macs
+    fresh = _seeded(student, seeds[0]).to(example.device)
     results: dict[str, Any] = {
         "schema": SCHEMA,
         "kind": kind,
@@ -145,7 +146,7 @@ def compare(
         "data": _describe_data(data),
         "select": select,
         "teacher": reference.describe(example),
-        "student": {"network": student_name, "parameters": student_cost.parameters, "macs": student_cost.macs},
+        "student": {"network": student_name, **_describe_cost(fresh, example if view is None else view(example))},
         "rows": [],
         "summary": [],
     }
@@ -164,8 +165,9 @@ def compare(
 class _Reference:
     """The teacher's side of all measurements, computed once."""
 
-    def __init__(self, data: Dataset, teacher: Teacher | None, knn: int, batch_size: int):
-        self.data, self.teacher, self.knn, self.batch_size = data, teacher, knn, batch_size
+    def __init__(self, data: Dataset, teacher: Teacher | None, knn: int, retrieval: bool, batch_size: int):
+        self.data, self.teacher, self.batch_size = data, teacher, batch_size
+        self.knn, self.retrieval = knn, retrieval
         self.logits: Tensor | None = None
         if teacher is not None:
             self.logits, _ = outputs(teacher.network, data.test, view=teacher.view, batch_size=batch_size)
@@ -175,12 +177,10 @@ class _Reference:
         if self.teacher is None:
             return None
         network, view = self.teacher.network, self.teacher.view
-        size = cost(network, example if view is None else view(example))
         return {
             "name": "teacher",
             "network": self.teacher.name,
-            "parameters": size.parameters,
-            "macs": size.macs,
+            **_describe_cost(network, example if view is None else view(example)),
             "source": self.teacher.source,
             "validation": measure(network, self.data.validation, view=view, batch_size=self.batch_size),
             "test": measure(
@@ -192,13 +192,14 @@ class _Reference:
             ),
         }
 
-    def neighbours(self, network: nn.Module, places: Taps | None) -> tuple[Split, str, int] | None:
-        """What :func:`measure` needs for the nearest-neighbour evaluation; None where it is left out."""
+    def neighbours(self, network: nn.Module, places: Taps | None) -> Neighbours | None:
+        """How the embedding is judged; None where that is left out, or nobody says where it is."""
         try:
-            embedding = (places or taps(network)).embedding if self.knn else ""
-        except UsageError:  # it does not say where its features are
+            embedding = (places or taps(network)).embedding if self.knn or self.retrieval else ""
+        except UsageError:
             return None
-        return (self.data.train, embedding, min(self.knn, len(self.data.train))) if embedding else None
+        k = min(self.knn, len(self.data.train))
+        return Neighbours(self.data.train, embedding, k, self.retrieval) if embedding else None
 
 
 @dataclass
@@ -216,7 +217,6 @@ class _Job:
     places: Taps | None
     resume: bool
     save: Callable[[nn.Module, Path, Mapping[str, Any]], None] | None
-    macs: int = 0
 
     def row(self, name: str, method: Method, seed: int) -> dict[str, Any]:
         """One run, or what is kept of it."""
@@ -315,6 +315,13 @@ def _seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make()
+
+
+def _describe_cost(network: nn.Module, example: Tensor) -> dict[str, Any]:
+    size = cost(network, example)
+    stored = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    seconds = latency(network, example)
+    return {"parameters": size.parameters, "macs": size.macs, "bytes": stored, "latency": seconds}
 
 
 def _describe_data(data: Dataset) -> dict[str, Any]:

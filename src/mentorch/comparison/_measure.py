@@ -1,5 +1,8 @@
 """Everything that is measured of a finished network."""
 
+import statistics
+import time
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -47,13 +50,55 @@ def outputs(
     return torch.cat(logits), torch.cat(features) if features else None
 
 
+@dataclass(frozen=True)
+class Neighbours:
+    """How an embedding is judged by the training samples that lie near.
+
+    Attributes:
+        reference: the samples that are searched.
+        embedding: where it is read, such as ``fc:in``.
+        k: neighbours that vote; 0 leaves the vote out.
+        retrieval: also rank all of ``reference`` for each sample.
+    """
+
+    reference: Split
+    embedding: str
+    k: int = 5
+    retrieval: bool = False
+
+    def judge(self, known: Tensor, features: Tensor, labels: Tensor) -> dict[str, float]:
+        """Metric -> value, for features ``[M, D]`` with labels ``[M]`` and those of the reference ``[N, D]``."""
+        found: dict[str, float] = {}
+        if self.k:
+            found["knn"] = metrics.knn(known, self.reference.labels, features, labels, k=self.k).accuracy
+        if self.retrieval:
+            depths = [depth for depth in (10, 50, 200) if depth <= len(known)]
+            ranked = metrics.retrieval(known, self.reference.labels, features, labels, at=depths)
+            found["retrieval_map"] = ranked.interpolated
+            found |= {f"precision_at_{depth}": value for depth, value in ranked.precision.items()}
+        return found
+
+
+def latency(network: nn.Module, example: Tensor, repeats: int = 15) -> float:
+    """Median seconds of a forward pass on ``example``; a number of this machine at this moment."""
+    seconds = []
+    with evaluating(network):
+        for _ in range(repeats + 2):
+            began = time.perf_counter()
+            network(example)
+            if example.is_cuda:
+                torch.cuda.synchronize(example.device)
+            seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds[2:])
+
+
 def measure(
     network: nn.Module,
     split: Split,
     *,
     view: View | None = None,
     teacher_logits: Tensor | None = None,
-    neighbours: tuple[Split, str, int] | None = None,
+    neighbours: Neighbours | None = None,
     batch_size: int = 256,
 ) -> dict[str, float]:
     """Accuracy, top-5, cross-entropy, mean squared error and calibration on a split; more where it is asked for.
@@ -63,13 +108,13 @@ def measure(
         split: the images and labels it is measured on.
         view: what the network sees of the inputs.
         teacher_logits: also measure the agreement with these, and the divergence from them.
-        neighbours: ``(reference split, embedding, k)``: also classify by the k nearest neighbours in the embedding.
+        neighbours: also judge the embedding by its neighbours.
         batch_size: memory only.
 
     Returns:
         Metric -> value; accuracies are fractions.
     """
-    embedding = neighbours[1] if neighbours else None
+    embedding = neighbours.embedding if neighbours else None
     logits, features = outputs(network, split, view=view, embedding=embedding, batch_size=batch_size)
     labels = split.labels
     found: dict[str, Any] = {
@@ -84,10 +129,9 @@ def measure(
         found["agreement"] = _mean(metrics.agreement(logits, teacher_logits))
         found["teacher_kl"] = _mean(metrics.divergence(logits, teacher_logits))
     if neighbours is not None and features is not None:
-        reference, _, k = neighbours
-        _, known = outputs(network, reference, view=view, embedding=embedding, batch_size=batch_size)
+        _, known = outputs(network, neighbours.reference, view=view, embedding=embedding, batch_size=batch_size)
         assert known is not None
-        found["knn"] = metrics.knn(known, reference.labels, features, labels, k=k).accuracy
+        found |= neighbours.judge(known, features, labels)
     return {name: float(value) for name, value in found.items()}
 
 

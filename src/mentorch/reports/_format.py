@@ -77,6 +77,26 @@ def amount(value: object) -> str:
     return f"{found:.3g}"
 
 
+def stored(value: object) -> str:
+    """Bytes as a person says them.
+
+    >>> stored(301_160)
+    '301 kB'
+    """
+    found = amount(value)
+    return found if found == MISSING else f"{found}B" if found[-1].isalpha() else f"{found} B"
+
+
+def milliseconds(value: object) -> str:
+    """A short time in milliseconds.
+
+    >>> milliseconds(0.00123)
+    '1.23 ms'
+    """
+    found = number(value)
+    return MISSING if found is None else f"{1e3 * found:.3g} ms"
+
+
 def duration(value: object) -> str:
     """Seconds as a person says them.
 

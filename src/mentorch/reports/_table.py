@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mentorch.reports._format import MISSING, amount, count, dig, duration, number, ratio, text
+from mentorch.reports._format import MISSING, amount, count, dig, duration, milliseconds, number, ratio, stored, text
 from mentorch.reports._study import Group, Interval, Study, interval
 
 PERCENT = {
@@ -11,6 +11,10 @@ PERCENT = {
     "knn",
     "agreement",
     "ece",
+    "retrieval_map",
+    "precision_at_10",
+    "precision_at_50",
+    "precision_at_200",
 }  # measures that are fractions; the others are shown as they are
 NAMES = {
     "top5": "top-5 %",
@@ -18,6 +22,10 @@ NAMES = {
     "ece": "calibration error %",
     "cross_entropy": "cross-entropy",
     "teacher_kl": "KL to teacher",
+    "retrieval_map": "retrieval mAP %",
+    "precision_at_10": "precision at 10 %",
+    "precision_at_50": "precision at 50 %",
+    "precision_at_200": "precision at 200 %",
 }
 TOLD = {"accuracy", "knn"}  # measures that the comparison itself shows
 UNTRAINED = "†"  # marks a method whose classifier no loss reaches
@@ -76,6 +84,8 @@ def networks(results: dict[str, Any]) -> list[dict[str, str]]:
             "network": f"{role} ({text(network.get('network') or '?')})",
             "parameters": count(network.get("parameters")),
             "MACs per image": amount(network.get("macs")),
+            "weights": stored(network.get("bytes")),
+            "one image": milliseconds(network.get("latency")),
         }
         for role, network in found
     ]

@@ -125,7 +125,9 @@ def load(folder: Path, which: Literal["last", "previous"] = "last") -> dict[str,
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         other = have[-2] if which == "last" and len(have) > 1 else None
         advice = (
-            f"the previous one is step {other}: resume='previous' uses it" if other is not None else "no other is left"
+            f"the previous one is step {other}: delete the damaged folder, or resume='previous', to use it"
+            if other is not None
+            else "no other is left"
         )
         raise RunError(f"checkpoint {path} is damaged ({error}); {advice}") from error
 
