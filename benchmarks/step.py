@@ -110,8 +110,8 @@ def main() -> None:
         memory = " / ".join(f"{peak_memory(pair, name, options.batch_size):.0f}" for name in LOOPS)
         print(
             f"| {PAIRS[pair][0]} -> {PAIRS[pair][1]} | {options.batch_size} | {statistics.median(hand):.2f} "
-            f"| {statistics.median(fit):.2f} | {statistics.median(ratios):.3f} ({min(ratios):.3f} ... {max(ratios):.3f}) "
-            f"| {memory} |"
+            f"| {statistics.median(fit):.2f} | {statistics.median(ratios):.3f} "
+            f"({min(ratios):.3f} ... {max(ratios):.3f}) | {memory} |"
         )
 
 

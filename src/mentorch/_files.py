@@ -13,10 +13,15 @@ from typing import Any
 from mentorch._errors import RunError
 
 
-def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomic(path: Path, write: Callable[[Path], None], *, durable: bool = True) -> None:
     """Let ``write`` fill a temporary neighbour of ``path``, flush it to disk, then rename it into place.
 
     A reader sees the old file or the new one, never half of one, also after a crash.
+
+    Args:
+        path: the file.
+        write: fills the file that it is given.
+        durable: wait until the disk has it; without, the machine (not the process) may crash and take it along.
 
     Raises:
         RunError: if the folder cannot be written or the disk is full; the old file is intact.
@@ -27,8 +32,9 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         temporary.touch(exist_ok=False)  # with the permissions that the user's umask asks for
         write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
         temporary = None
     except Exception as error:
@@ -41,13 +47,13 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
                 temporary.unlink()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` (UTF-8) atomically."""
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write ``text`` (UTF-8) atomically; see :func:`write_atomic`."""
 
     def write(temporary: Path) -> None:
         temporary.write_text(text, encoding="utf-8")
 
-    write_atomic(path, write)
+    write_atomic(path, write, durable=durable)
 
 
 def write_json(path: Path, value: Any) -> None:

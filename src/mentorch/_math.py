@@ -1,5 +1,7 @@
 """Small pieces of numerical care that losses, metrics and scores share."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -98,3 +100,58 @@ def looks_like_probabilities(x: Tensor) -> bool:
         return False
     (rows,) = full_precision(x.detach())
     return bool((rows >= 0).all() & ((rows.sum(1) - 1).abs() < 1e-2).all())
+
+
+def gathered(x: Tensor) -> Tensor:
+    """The rows of ``x`` of every process, in the order of ranks; ``x`` itself where training is not distributed.
+
+    Gradients flow back to the process whose rows they are: with the gradients of parameters averaged over processes,
+    as data-parallel training does, W processes of N samples learn what one process of W N samples would. Every process
+    must call it, with the same number of rows.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return x
+    result: Tensor = _Gather.apply(x)  # type: ignore[no-untyped-call]
+    return result
+
+
+def own_rows(x: Tensor, count: int) -> Tensor:
+    """The ``count`` rows of ``gathered(...)`` that are this process's own."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return x
+    start = torch.distributed.get_rank() * count
+    return x[start : start + count]
+
+
+class _Gather(torch.autograd.Function):
+    """All processes' rows; backward adds up what all processes want of ours."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.count = len(x)
+        x = x.contiguous()
+        parts = [torch.empty_like(x) for _ in range(torch.distributed.get_world_size())]
+        torch.distributed.all_gather(parts, x)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous().clone()
+        torch.distributed.all_reduce(total)
+        return own_rows(total, ctx.count)
+
+
+def comparable(*features: Tensor) -> list[Tensor]:
+    """Features of several networks at one size: maps ``[N, C, H, W]`` averaged down to the smallest height and width.
+
+    Where not all are maps, all become vectors ``[N, C]``: maps and tokens ``[N, T, C]`` are averaged over positions.
+
+    >>> [list(x.shape) for x in comparable(torch.ones(1, 2, 8, 4), torch.ones(1, 3, 4, 6), torch.ones(1, 5, 4, 4))]
+    [[1, 2, 4, 4], [1, 3, 4, 4], [1, 5, 4, 4]]
+    >>> [list(x.shape) for x in comparable(torch.ones(1, 2, 8, 4), torch.ones(1, 16, 3), torch.ones(1, 5))]
+    [[1, 2], [1, 3], [1, 5]]
+    """
+    if all(x.ndim == 4 for x in features):
+        size = (min(x.shape[2] for x in features), min(x.shape[3] for x in features))
+        return [x if x.shape[2:] == size else F.adaptive_avg_pool2d(x, size) for x in features]
+    return [x.mean((2, 3)) if x.ndim == 4 else x.mean(1) if x.ndim == 3 else x for x in features]

@@ -1,5 +1,6 @@
 import copy
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from mentorch import UsageError, losses, networks
 from mentorch.cli import _methods
 from mentorch.cli._recipe import CompareRecipe, check
 from mentorch.comparison import Teacher
+from mentorch.data import load
 from mentorch.networks import Taps
 
 
@@ -27,7 +29,7 @@ def found(count: int = 1, /, **options: Any) -> dict[str, Tensor]:
     student = networks.cnn_tiny(10, 1)
     recipe = check(CompareRecipe, {"teacher": names, **options})
     assert isinstance(recipe, CompareRecipe)
-    made = _methods.make(recipe, {name: Teacher(net) for name, net in nets.items()}, None, {})
+    made = _methods.make(recipe, {name: Teacher(net) for name, net in nets.items()}, None, {}, load("digits"))
     (method,) = made.values()
     images, labels = torch.rand(8, 1, 8, 8), torch.randint(0, 10, (8,))
     graph = method.draw(copy.deepcopy(student))
@@ -67,8 +69,9 @@ def test_without_t_squared_and_with_standardised_logits() -> None:
         plain["teacher -> student: kd"].item(), rel=1e-5
     )
     all_ = found(methods="kd", standardize=True)
-    expected = losses.kd(all_["student"], all_["teacher"], temperature=2.0, standardize=True).mean().item()
-    assert all_["teacher -> student: kd"].item() == pytest.approx(expected, rel=1e-4)
+    loss = losses.standardized(partial(losses.kd, temperature=2.0))
+    expected = loss(all_["student"], all_["teacher"]).mean().item()
+    assert all_["teacher -> student: standardized(kd)"].item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_no_weight_on_the_labels_leaves_their_edge_out() -> None:
@@ -195,5 +198,5 @@ def test_scratch_needs_no_teacher() -> None:
     assert not _methods.needs_teacher(["scratch"])
     assert _methods.needs_teacher(["scratch", "kd"])
     recipe = CompareRecipe(methods=("scratch",))
-    (method,) = _methods.make(recipe, {}, None, {}).values()
+    (method,) = _methods.make(recipe, {}, None, {}, load("digits")).values()
     assert [edge.name for edge in method.draw(networks.cnn_tiny(10, 1)).edges] == ["labels -> student: cross_entropy"]

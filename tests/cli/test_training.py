@@ -168,9 +168,10 @@ def test_data_options_reach_the_data() -> None:
     assert len(_training.dataset(recipe(val_fraction=0.5), None).validation) > len(base.validation) * 4
 
 
-def test_an_example_is_two_images_with_labels(digits: Dataset) -> None:
-    images, labels = _training.example(digits)
-    assert images.shape == (2, 1, 8, 8)
+def test_an_example_is_a_few_images_with_labels_and_rows(digits: Dataset) -> None:
+    images, labels, index = _training.example(digits)
+    assert images.shape == (4, 1, 8, 8)
+    assert torch.equal(index, digits.train.index[:4])
     assert images.dtype == torch.float32
     assert 0 <= images.min() <= images.max() <= 1
-    assert torch.equal(labels, digits.train.labels[:2])
+    assert torch.equal(labels, digits.train.labels[:4])

@@ -132,20 +132,34 @@ def test_surroundings_are_supplied_unless_bound() -> None:
         samples: int
         classes: int
         teacher_head: object
+        student_head: object
 
         def __call__(self, student: Tensor, teacher: Tensor) -> Tensor:
             return (student - teacher).square().mean(1)
 
-    context = ("samples", "classes", "teacher_head")
+    context = ("samples", "classes", "teacher_head", "student_head")
     info = LossInfo(Asking, reads="logits", kind="sample", weight=1.0, summary="", paper="", context=context)
     student, teacher = pair()
     where = Places({"student": student, "teacher": teacher}, {}, {}, None, "auto")
     made = _made(Asking, info, where, 50)
-    assert (made.samples, made.classes, made.teacher_head) == (50, 10, teacher.fc)
+    assert (made.samples, made.classes) == (50, 10)
+    assert made.teacher_head is teacher.fc
+    assert made.student_head is student.fc
     assert _made(partial(Asking, samples=7, classes=3), info, where, None).samples == 7
     assert _made(made, info, where, None) is made
     with pytest.raises(UsageError, match="asking remembers every sample: pass samples="):
         _made(Asking, info, where, None)
+    elsewhere = dataclasses.replace(where, named={"student": Taps("", (), "fc")})
+    with pytest.raises(UsageError, match="the student's embedding 'fc' is not the input of its classifier"):
+        _made(Asking, info, elsewhere, 50)
+
+
+def test_functions_are_given_their_surroundings_as_options() -> None:
+    student, teacher = pair()
+    (edge,) = drawn(distill(student, teacher, losses.cat))
+    assert edge.loss.keywords == {"student_head": student.fc, "teacher_head": teacher.fc}
+    (edge,) = drawn(distill(student, teacher, partial(losses.cat, student_head=None, teacher_head=None)))
+    assert edge.loss.keywords == {"student_head": None, "teacher_head": None}
 
 
 def test_gates_per_sample_get_the_labels() -> None:

@@ -52,7 +52,7 @@ BUILDERS = [
 ]
 
 
-@pytest.mark.parametrize("build", BUILDERS, ids=lambda build: getattr(build, "__name__", str(build)[:40]))
+@pytest.mark.parametrize("build", BUILDERS)
 def test_the_activation_makes_the_stage_of_what_precedes_it(build) -> None:
     torch.manual_seed(0)
     network = build(10).eval()

@@ -65,6 +65,19 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
         Files(tmp_path).epoch(History([{"epoch": 1}]))
 
 
+def test_files_are_written_at_most_once_a_second_and_whole_at_the_end(tmp_path: Path) -> None:
+    files, history = Files(tmp_path), History()
+    for epoch in range(1, 6):
+        history.records.append({"epoch": epoch})
+        files.epoch(history)
+        if epoch == 1:
+            first = (tmp_path / "metrics.jsonl").stat()
+    assert (tmp_path / "metrics.jsonl").stat().st_ino == first.st_ino  # five epochs within a second: one write
+    files.close()
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4, 5]
+
+
 def events(run: Path) -> dict[str, list[tuple[int, float]]]:
     found = EventAccumulator(str(run / "tensorboard"))
     found.Reload()

@@ -51,7 +51,7 @@ def run(recipe: CompareRecipe, session: Session) -> None:
             recipe,
             session,
             data,
-            _methods.make(recipe, teachers, view, places),
+            _methods.make(recipe, teachers, view, places, data.to(_training.device(recipe))),
             student=student,
             fit=fit,
             view=view,
@@ -154,23 +154,23 @@ def _rehearse(
     view: View | None,
     places: Mapping[str, Taps],
 ) -> str:
-    """What a run will do: sizes, costs, and the graph of each method, tried on two images.
+    """What a run will do: sizes, costs, and the graph of each method, tried on a few images.
 
     Raises:
         UsageError: for anything that would fail later, after the teacher was trained.
     """
-    images, labels = _training.example(data)
+    batch = _training.example(data)
     sizes = {"training": data.train, "validation": data.validation, "test": data.test}
     lines = [f"{data.name}: {', '.join(f'{len(split)} {name}' for name, split in sizes.items())} images"]
     for name, named in {**planned, "student": student}.items():
-        size = cost(named.network, images[:1])
+        size = cost(named.network, batch.inputs[:1])
         state = "" if name == "student" else " given," if named.source else " to be trained,"
         lines.append(f"{name}: {named.name},{state} {size.parameters:,} parameters, {size.macs:,} multiply-adds")
     teachers = {
         name: Teacher(freeze(copy.deepcopy(named.network)), named.name, _teacher_view(named, recipe, data))
         for name, named in planned.items()
     }
-    for name, method in _methods.make(recipe, teachers, view, places).items():
-        graph = method.draw(copy.deepcopy(student.network)).build(images, labels)
+    for name, method in _methods.make(recipe, teachers, view, places, data).items():
+        graph = method.draw(copy.deepcopy(student.network)).build(*batch)
         lines.append(f"\n{name}\n{graph}")
     return "\n".join(lines)

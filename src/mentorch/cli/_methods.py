@@ -11,7 +11,9 @@ from mentorch import losses
 from mentorch._errors import UsageError, unknown
 from mentorch._graph import Graph, View
 from mentorch.cli._recipe import SCRATCH, CompareRecipe
+from mentorch.cli._training import example
 from mentorch.comparison import Method, Teacher
+from mentorch.data import Dataset
 from mentorch.methods import WinnerTakesAll, distill, mean_of_teachers, one_copy_each, supervise
 from mentorch.networks import Taps, taps
 
@@ -46,9 +48,13 @@ def needs_teacher(methods: Sequence[str]) -> bool:
 
 
 def make(
-    recipe: CompareRecipe, teachers: Mapping[str, Teacher], view: View | None, places: Mapping[str, Taps]
+    recipe: CompareRecipe,
+    teachers: Mapping[str, Teacher],
+    view: View | None,
+    places: Mapping[str, Taps],
+    data: Dataset,
 ) -> dict[str, Method]:
-    """The methods of a recipe, ready to draw.
+    """The methods of a recipe, ready to draw; shapes and the number of samples are those of ``data``.
 
     Raises:
         UsageError: for unknown methods, weights of losses that no method has, or sub-teachers without kd.
@@ -58,7 +64,7 @@ def make(
     for name in recipe.weight:
         if name not in used:
             raise unknown("loss in --weight", name, used - {SCRATCH})
-    return {name: _make(recipe, parts, teachers, view, places) for name, parts in parsed.items()}
+    return {name: _make(recipe, parts, teachers, view, places, data) for name, parts in parsed.items()}
 
 
 def _make(
@@ -67,6 +73,7 @@ def _make(
     teachers: Mapping[str, Teacher],
     view: View | None,
     places: Mapping[str, Taps],
+    data: Dataset,
 ) -> Method:
     if parts == [SCRATCH]:
         return Method(functools.partial(supervise, view=view))
@@ -83,8 +90,16 @@ def _make(
     (teacher,) = teachers.values()
 
     def draw(student: nn.Module) -> Graph:
-        labels = recipe.kd_supervised if "kd" in parts else 1.0
-        return distill(student, teacher.network, *pairs, labels=labels, places=places, views=seen)
+        return distill(
+            student,
+            teacher.network,
+            *pairs,
+            labels=recipe.kd_supervised if "kd" in parts else 1.0,
+            samples=int(data.train.index.max()) + 1,
+            places=places,
+            views=seen,
+            example=example(data),
+        )
 
     return Method(draw)
 
@@ -122,8 +137,9 @@ def _bound(name: str, recipe: CompareRecipe) -> Any:
         if temperature is not None:
             options["temperature"] = temperature
     if name == "kd":
-        options |= {"standardize": recipe.standardize, "t_squared": recipe.t_squared}
-    return functools.partial(function, **options) if options else function
+        options["t_squared"] = recipe.t_squared
+    loss = functools.partial(function, **options) if options else function
+    return losses.standardized(loss) if name == "kd" and recipe.standardize else loss
 
 
 def places(tap: Mapping[str, str], networks: Mapping[str, nn.Module]) -> dict[str, Taps]:

@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mentorch import gates
 from mentorch._errors import UsageError, unknown
 from mentorch.cli._recipe import Recipe
 from mentorch.comparison import training_batches
-from mentorch.data import Augment, Batches, Dataset, Normalize, load, standard
+from mentorch.data import Augment, Batch, Batches, Dataset, Normalize, load, standard
 from mentorch.training import History, Monitor, fit
 from mentorch.training._optimizers import Plateau
 
+CHECKPOINT_SECONDS = 20.0  # what a kill may cost where an epoch takes less
 MIN_DELTA = 2e-4  # what counts as an improvement for early stopping, as in the older toolkit
 
 
@@ -55,10 +55,9 @@ def view(recipe: Recipe, data: Dataset) -> Normalize | None:
     return Normalize(data.mean, [std or 1.0 for std in data.std])  # a channel that is the same everywhere stays so
 
 
-def example(data: Dataset) -> tuple[Tensor, Tensor]:
-    """Two images with their labels, to try things on."""
-    batch = next(iter(Batches(data.train, 2)))
-    return batch.inputs, batch.labels
+def example(data: Dataset) -> Batch:
+    """Four images with their labels, to try things on."""
+    return next(iter(Batches(data.train, min(4, len(data.train)))))
 
 
 def augmentation(recipe: Recipe, data: Dataset) -> Augment | None:
@@ -85,6 +84,7 @@ def trainer(recipe: Recipe, data: Dataset, *, epochs: int | None = None, node: s
         device=device(recipe).type,
         compile=recipe.compile,
         tensorboard=recipe.tensorboard,
+        checkpoint_seconds=CHECKPOINT_SECONDS,
     )
 
 

@@ -241,7 +241,7 @@ class _Job:
 
     def _train(self, name: str, method: Method, seed: int, place: Path) -> dict[str, Any]:
         data = self.data
-        network = _seeded(self.student, seed)
+        network = _seeded(self.student, seed).to(data.train.images.device)
         torch.manual_seed(seed)
         graph = method.draw(network)
         train = training_batches(data.train, self.batch_size, augment=self.augment, seed=seed)

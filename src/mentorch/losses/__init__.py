@@ -1,18 +1,46 @@
 """Transfer losses: ``loss(student, *sources)``, one value per sample where one exists. One paper, one file."""
 
+import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
+from mentorch._errors import UsageError
+from mentorch.losses._ab import ab as ab
 from mentorch.losses._attention import attention as attention
+from mentorch.losses._cat import cat as cat
+from mentorch.losses._common_features import CommonFeatures as CommonFeatures
+from mentorch.losses._common_features import mmd as mmd
+from mentorch.losses._correlation import Correlation as Correlation
+from mentorch.losses._crd import CRD as CRD
 from mentorch.losses._cross_entropy import cross_entropy as cross_entropy
+from mentorch.losses._dist import dist as dist
 from mentorch.losses._dkd import dkd as dkd
+from mentorch.losses._factor import Factor as Factor
+from mentorch.losses._fsp import fsp as fsp
 from mentorch.losses._hint import hint as hint
 from mentorch.losses._info import LossInfo as LossInfo
+from mentorch.losses._info import describe as _describe
+from mentorch.losses._info import layers as _layers
 from mentorch.losses._kd import kd as kd
+from mentorch.losses._layerwise import Layerwise as Layerwise
+from mentorch.losses._mlkd import mlkd as mlkd
+from mentorch.losses._nst import nst as nst
+from mentorch.losses._ofa import OFA as OFA
+from mentorch.losses._ofd import OFD as OFD
 from mentorch.losses._pkt import pkt as pkt
 from mentorch.losses._pkt import pkt_supervised as pkt_supervised
 from mentorch.losses._regressor import Regressor as Regressor
+from mentorch.losses._review import Review as Review
+from mentorch.losses._rkd import rkd as rkd
+from mentorch.losses._similarity import similarity as similarity
+from mentorch.losses._simkd import SimKD as SimKD
+from mentorch.losses._standardized import standardized as standardized
+from mentorch.losses._svd import svd as svd
+from mentorch.losses._vid import VID as VID
+from mentorch.losses._where_correct import where_confident as where_confident
+from mentorch.losses._where_correct import where_correct as where_correct
 
 
 def catalogue() -> Mapping[str, LossInfo]:
@@ -26,3 +54,21 @@ def catalogue() -> Mapping[str, LossInfo]:
     files = sorted({thing.__module__ for thing in globals().values() if callable(thing)})
     infos = [info for file in files for info in getattr(sys.modules[file], "INFO", ())]
     return MappingProxyType({info.name: info for info in infos})
+
+
+def about(loss: Callable[..., Any]) -> LossInfo:
+    """The facts about a loss, also under bound options and wrappers, for a class and for what it made.
+
+    >>> import functools
+    >>> about(where_correct(functools.partial(kd, temperature=2.0))).also
+    ('labels',)
+
+    Raises:
+        UsageError: if it is not in the catalogue.
+    """
+    *wrappers, function = _layers(loss)
+    for info in catalogue().values():
+        if function is info.function or (isinstance(info.function, type) and isinstance(function, info.function)):
+            also = [source for wrapper in reversed(wrappers) for source in getattr(wrapper, "also", ())]
+            return dataclasses.replace(info, also=tuple(also))
+    raise UsageError(f"{_describe(loss)} is not in mentorch.losses: draw its Edge yourself")

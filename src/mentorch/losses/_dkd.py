@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mentorch._errors import UsageError
-from mentorch._math import full_precision, per_sample, same_shape, z_score
+from mentorch._math import full_precision, per_sample, same_shape
 from mentorch.losses._info import LossInfo
 
 
@@ -17,7 +17,6 @@ def dkd(
     alpha: float = 1.0,
     beta: float = 8.0,
     temperature: float = 4.0,
-    standardize: bool = False,
 ) -> Tensor:
     r"""Distillation of the true class and of the other classes, weighted apart (decoupled knowledge distillation).
 
@@ -35,7 +34,6 @@ def dkd(
         alpha: weight of the true class against the rest.
         beta: weight of the relations among the other classes.
         temperature: T > 0.
-        standardize: compare z-scores of the logits, as in :func:`kd`.
 
     Returns:
         One value per sample, at least 0, shape ``[N]``.
@@ -59,8 +57,6 @@ def dkd(
         raise UsageError(f"dkd: needs integer labels, got {labels.dtype}: soft labels have no true class")
     same_shape("dkd", student, teacher, "both need the same classes")
     student, teacher = full_precision(student, teacher.detach())
-    if standardize:
-        student, teacher = z_score(student), z_score(teacher)
     true = torch.zeros_like(student, dtype=torch.bool).scatter(1, labels.long().unsqueeze(1), True)  # [N, K]
     log_q, log_q_rest, log_q_others = _split(student / temperature, true)
     log_p, log_p_rest, log_p_others = _split(teacher / temperature, true)

@@ -4,26 +4,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mentorch._errors import UsageError
-from mentorch._math import full_precision, per_sample, same_shape, z_score
+from mentorch._math import full_precision, per_sample, same_shape
 from mentorch.losses._info import LossInfo
 
 
-def kd(
-    student: Tensor, teacher: Tensor, *, temperature: float = 4.0, standardize: bool = False, t_squared: bool = True
-) -> Tensor:
+def kd(student: Tensor, teacher: Tensor, *, temperature: float = 4.0, t_squared: bool = True) -> Tensor:
     r"""Kullback-Leibler divergence of the student's softened classes from the teacher's (knowledge distillation).
 
     .. math:: \ell_b = T^2 \sum_c p_{bc} (\log p_{bc} - \log q_{bc}), \quad p = softmax(v / T), \; q = softmax(z / T)
 
     with student logits z and teacher logits v. The teacher leads: its distribution weights the logarithm. Kind
-    ``sample``. Published: T = 4 with weight 0.9, beside 0.1 on the labels' cross-entropy (CIFAR-100); with
-    ``standardize``, T = 2 and weight 9 beside 0.1.
+    ``sample``. Published: T = 4 with weight 0.9, beside 0.1 on the labels' cross-entropy (CIFAR-100).
 
     Args:
         student: logits, shape ``[N, K]``; or ``[N, K, H, W]``, then pixels are averaged.
         teacher: logits, same shape; no gradient reaches them.
         temperature: T > 0.
-        standardize: compare z-scores of the logits, so that only their shape is taught and not their scale.
         t_squared: ``False`` leaves out T squared, only to reproduce code that forgot it.
 
     Returns:
@@ -34,8 +30,7 @@ def kd(
 
     References:
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", NIPS workshop 2014, arXiv 1503.02531,
-        section 2. Sun et al., "Logit Standardization in Knowledge Distillation", CVPR 2024, arXiv 2403.01427
-        (``standardize``).
+        section 2.
 
     >>> import torch
     >>> student = torch.tensor([[1.0, 2.0, 3.0], [0.0, 1.0, -1.0]])
@@ -47,8 +42,6 @@ def kd(
         raise UsageError(f"kd: the temperature must be positive, not {temperature}")
     same_shape("kd", student, teacher, "both need the same classes")
     student, teacher = full_precision(student, teacher.detach())
-    if standardize:
-        student, teacher = z_score(student), z_score(teacher)
     log_q = F.log_softmax(student / temperature, dim=1)  # [N, K]
     log_p = F.log_softmax(teacher / temperature, dim=1)
     divergence = (log_p.exp() * (log_p - log_q)).sum(1)  # [N]

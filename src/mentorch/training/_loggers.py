@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -20,18 +21,33 @@ class Logger(Protocol):
 
 
 class Files:
-    """``metrics.jsonl`` and ``history.csv`` of a run folder, rewritten as a whole each epoch: never half a line."""
+    """``metrics.jsonl`` and ``history.csv`` of a run folder, rewritten as a whole: never half a line.
+
+    Where epochs are short they are written once a second and at the end; the checkpoints hold the same records.
+    """
 
     def __init__(self, run: Path):
         self.run = run
+        self._history: History | None = None
+        self._written = -math.inf
 
     def interval(self, step: int, losses: Mapping[str, float]) -> None:
         """Nothing: files are per epoch."""
 
     def epoch(self, history: History) -> None:
-        """Write all records so far."""
-        write_text(self.run / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in history.records))
-        write_text(self.run / "history.csv", history.to_csv())
+        """Write all records so far, if the last time was a while ago."""
+        self._history = history
+        if time.monotonic() - self._written >= 1.0:
+            self.close()
+
+    def close(self) -> None:
+        """Write what was not written yet."""
+        if self._history is None:
+            return
+        lines = "".join(json.dumps(record) + "\n" for record in self._history.records)
+        write_text(self.run / "metrics.jsonl", lines, durable=False)
+        write_text(self.run / "history.csv", self._history.to_csv(), durable=False)
+        self._history, self._written = None, time.monotonic()
 
 
 class TensorBoard:
@@ -133,7 +149,9 @@ def opened(
     with contextlib.ExitStack() as stack:
         loggers: list[Logger] = []
         if run is not None:
-            loggers.append(Files(run))
+            files = Files(run)
+            stack.callback(files.close)
+            loggers.append(files)
             if tensorboard:
                 board = TensorBoard(run, step)
                 stack.callback(board.close)

@@ -1,0 +1,148 @@
+"""Where losses read two networks: addresses, pairs of stages, maps before their activation."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from mentorch._errors import UsageError
+from mentorch._graph import View
+from mentorch._tap import Tap, parse
+from mentorch.losses import LossInfo
+from mentorch.networks import Taps, taps
+
+Ends = tuple[str | tuple[str, ...], tuple[str, ...]]
+"""What an edge reads: of the student, of the teacher."""
+_ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where losses read a student and a teacher.
+
+    Args:
+        networks: ``student`` and ``teacher``.
+        named: taps of those that do not say them themselves, or should not be asked.
+        views: what each sees of the inputs.
+        example: one small batch, its inputs first.
+        pair: stages to compare, or ``auto``.
+    """
+
+    networks: Mapping[str, nn.Module]
+    named: Mapping[str, Taps]
+    views: Mapping[str, View]
+    example: Sequence[Any] | None
+    pair: Literal["auto"] | Sequence[tuple[str, str]]
+
+    def ends(self, info: LossInfo) -> list[Ends]:
+        """The edges of a loss."""
+        if info.reads == "logits":
+            return [("student", ("teacher",))]
+        own = {name: self._taps(name) for name in self.networks}
+        student, teacher = (f"{name}.{own[name].embedding}" for name in ("student", "teacher"))
+        if info.reads == "embedding":
+            return [(student, (teacher,))]
+        if info.reads == "stages_logits":
+            return [((*(f"student.{stage}" for stage in own["student"].stages), "student"), ("teacher",))]
+        pairs = [
+            (self._address("student", s, info.preact), self._address("teacher", t, info.preact))
+            for s, t in self._pairs(info, own)
+        ]
+        if info.reads in ("all_stages", "stages_embedding"):
+            pairs += [(student, teacher)] if info.reads == "stages_embedding" else []
+            return [(tuple(s for s, _ in pairs), tuple(t for _, t in pairs))]
+        only = {"stage": min(1, len(pairs) - 1), "first_stage": 0, "last_stage": -1}
+        return [(s, (t,)) for s, t in (pairs if info.reads == "stages" else [pairs[only[info.reads]]])]
+
+    def known(self, name: str) -> Any:
+        """``student_head`` or ``teacher_head``, the module that reads the embedding; or ``classes``, its outputs."""
+        if name == "classes":
+            return self.known("teacher_head").get_parameter("weight").shape[0]
+        node = name.removesuffix("_head")
+        path, _, what = self._taps(node).embedding.partition(":")
+        if what != "in":
+            raise UsageError(
+                f"the {node}'s embedding {path!r} is not the input of its classifier: name that with places="
+            )
+        return self.networks[node].get_submodule(path)
+
+    def _taps(self, name: str) -> Taps:
+        return self.named[name] if name in self.named else taps(self.networks[name])
+
+    def _pairs(self, info: LossInfo, own: Mapping[str, Taps]) -> Sequence[tuple[str, str]]:
+        if self.pair != "auto":
+            return self.pair
+        student, teacher = own["student"].stages, own["teacher"].stages
+        if not student or not teacher:
+            raise UsageError(
+                f"{info.name} compares stages: name those of the {'teacher' if student else 'student'} with places="
+            )
+        if len(student) == len(teacher):
+            return list(zip(student, teacher, strict=True))
+        if self.example is None:
+            raise UsageError(
+                f"{info.name} compares stage by stage: the teacher has {', '.join(teacher)}, the student "
+                f"{', '.join(student)}; pass example= to pair them by the size of their maps, or name pairs with pair="
+            )
+        chosen = pair_by_size(*(self._sizes(name, own[name].stages) for name in ("student", "teacher")))
+        return [(student[i], teacher[j]) for i, j in chosen]
+
+    @torch.no_grad()
+    def _sizes(self, name: str, stages: Sequence[str]) -> list[int]:
+        """How many positions the map of each stage has (or tokens); the network is left as it was."""
+        assert self.example is not None
+        network, view, inputs = self.networks[name], self.views.get(name), self.example[0]
+        found = [Tap(parse(f"{name}.{stage}", self.networks)) for stage in stages]
+        handles = [tap.install(network) for tap in found]
+        modes = {module: module.training for module in network.modules()}
+        try:
+            network.eval()
+            for tap in found:
+                tap.open()
+            network(inputs if view is None else view(inputs))
+            return [math.prod(t.shape[2:] if t.ndim == 4 else t.shape[1:-1]) for t in (tap.take() for tap in found)]
+        finally:
+            for handle in handles:
+                handle.remove()
+            for module, mode in modes.items():
+                module.training = mode
+
+    def _address(self, name: str, stage: str, preact: bool) -> str:
+        return f"{name}.{_before_activation(self.networks[name], stage) if preact else stage}"
+
+
+def pair_by_size(first: Sequence[int], second: Sequence[int]) -> list[tuple[int, int]]:
+    """Pairs of positions in two lists of map sizes, in order: all of the shorter one, each with its nearest in size.
+
+    Distance is that of the logarithms, summed; of equally near pairings the one with the deepest stages.
+
+    >>> pair_by_size([1024, 256, 64], [1024, 256, 64, 16])
+    [(0, 0), (1, 1), (2, 2)]
+    >>> pair_by_size([1024, 256, 64, 16], [256, 196])
+    [(1, 0), (2, 1)]
+    """
+    if len(first) > len(second):
+        return [(i, j) for j, i in pair_by_size(second, first)]
+
+    def cost(chosen: tuple[int, ...]) -> tuple[float, tuple[int, ...]]:
+        apart = sum(abs(math.log2(a / second[j])) for a, j in zip(first, chosen, strict=True))
+        return round(apart, 6), tuple(-j for j in reversed(chosen))
+
+    nearest = min(itertools.combinations(range(len(second)), len(first)), key=cost)
+    return list(enumerate(nearest))
+
+
+def _before_activation(network: nn.Module, stage: str) -> str:
+    """The address of what the last activation of a stage reads; the stage itself where its last part is none."""
+    path, module = stage, network.get_submodule(stage.partition(":")[0])
+    while ":" not in path and not isinstance(module, _ACTIVATIONS):
+        children = list(module.named_children())
+        if not children:
+            return stage
+        name, module = children[-1]
+        path = f"{path}.{name}"
+    return path if ":" in path else f"{path}:in"
