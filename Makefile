@@ -4,7 +4,7 @@ PYTHON = python3
 # a student with room to improve: 100 labelled images; settings were chosen on validation data
 DEMO = compare --data digits --train-size 100 --val-fraction 0.3 --teacher cnn_medium --student cnn_small \
 	--methods scratch kd pkt kd+pkt --seeds 0 1 2 --temperature 4 --epochs 100 --teacher-epochs 40 \
-	--batch-size 32 --lr 0.01 --lr-schedule cosine --early-stop 0
+	--batch-size 32 --lr 0.01 --lr-schedule cosine --early-stop 0 --threads 1
 PYTEST = -n auto
 
 .DEFAULT_GOAL := help

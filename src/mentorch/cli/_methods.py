@@ -24,7 +24,7 @@ _TEMPERATURES = {"kd": 2.0}
 
 def known() -> list[str]:
     """The names that methods are made of."""
-    return [SCRATCH, *(name for name, info in losses.catalogue().items() if info.teacher)]
+    return [SCRATCH, *(name for name, info in losses.catalogue().items() if info.teacher and info.by_name)]
 
 
 def parse(method: str) -> list[str]:

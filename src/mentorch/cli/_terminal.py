@@ -29,7 +29,7 @@ def _table(rows: Sequence[Mapping[str, str]], names: Sequence[str], title: str) 
     table = Table(title=escape(title) or None, title_justify="left", box=box.SIMPLE_HEAD)
     for name in names:
         words = all(not cell[:1].isdigit() for row in rows if (cell := row.get(name, "")) not in ("", "\u2013"))
-        table.add_column(escape(name), justify="left" if words else "right", min_width=_widest(rows, name))
+        table.add_column(escape(name), justify="left" if words else "right", width=_widest(rows, name))
     for row in rows:
         table.add_row(*(escape(row.get(name, "")) for name in names))
     return table

@@ -86,6 +86,6 @@ def show_methods() -> None:
         [
             {"name": name, "reads": info.reads, "weight": f"{info.weight:g}", "what": info.summary, "paper": info.paper}
             for name, info in losses.catalogue().items()
-            if info.teacher
+            if info.teacher and info.by_name
         ]
     )

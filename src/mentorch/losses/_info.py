@@ -48,6 +48,8 @@ class LossInfo:
         adapter: whether the student's tensor needs an adapter (see ``Regressor``) unless shapes agree.
         preact: whether it reads the maps of stages before their last activation, where networks show them.
         labels_weight: the weight of the labels' cross-entropy that was published with ``weight``.
+        by_name: whether a name is enough to draw it: not where the batch must hold two views of each sample, or where
+            the student that counts is another network than the one that is trained.
         also: sources after all others, read by wrappers around the loss, such as ``where_correct``.
 
     >>> def half(student, teacher): ...
@@ -69,6 +71,7 @@ class LossInfo:
     adapter: bool = False
     preact: bool = False
     labels_weight: float = 1.0
+    by_name: bool = True
     also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

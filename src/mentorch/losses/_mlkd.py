@@ -127,6 +127,7 @@ INFO = (
         kind="batch",
         weight=0.9,
         labels_weight=0.2,
+        by_name=False,
         summary="soft targets with relations of samples and of classes, on two views",
         paper="Jin et al., CVPR 2023 (no arXiv version)",
     ),
