@@ -40,7 +40,7 @@ def test_methods_are_listed_with_their_papers(mentorch) -> None:
     result = mentorch("methods")
     assert (result.code, result.err) == (0, "")
     for name, info in losses.catalogue().items():
-        assert (f" {name} " in result.out) == info.teacher
+        assert (f" {name} " in result.out) == (info.teacher and info.by_name)
     assert "1503.02531" in result.out
 
 

@@ -36,9 +36,10 @@ def _table(rows: Sequence[Mapping[str, str]], names: Sequence[str], title: str) 
 
 
 def _widest(rows: Sequence[Mapping[str, str]], name: str) -> int:
-    """The width that a column needs: its cells stay on one line up to a point, its title may break between words."""
-    cells = max(len(row.get(name, "")) for row in rows)
-    return max(min(cells, 40), *(len(word) for word in name.split()))
+    """The width that a column needs: its cells stay on one line up to a point, and no word is broken."""
+    cells = [row.get(name, "") for row in rows]
+    words = (len(word) for cell in (name, *cells) for word in cell.split())
+    return max(min(max(map(len, cells)), 40), *words)
 
 
 def say(text: str) -> None:
