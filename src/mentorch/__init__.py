@@ -9,6 +9,7 @@ from mentorch import losses as losses
 from mentorch import methods as methods
 from mentorch import metrics as metrics
 from mentorch import networks as networks
+from mentorch import training as training
 from mentorch._errors import MentorchError as MentorchError
 from mentorch._errors import RunError as RunError
 from mentorch._errors import UsageError as UsageError

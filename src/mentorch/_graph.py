@@ -151,6 +151,7 @@ class Graph(nn.Module):
         _check_names(nodes)
         self.nodes = nn.ModuleDict(nodes)
         self.edges = tuple(edges)
+        self._gates = tuple(as_gate(edge.gate) for edge in self.edges)
         self.views = dict(views or {})
         self._view_modules = nn.ModuleDict({k: v for k, v in self.views.items() if isinstance(v, nn.Module)})
         self.owned = nn.ModuleDict()  # what edges own: losses and adapters with weights, by position of the edge
@@ -165,7 +166,7 @@ class Graph(nn.Module):
         self._compiled: Callable[..., dict[str, Tensor]] | None = None
         self._compile_options: dict[str, Any] = {}
         self._weights: tuple[tuple[float, ...], Tensor] | None = None
-        self._plans: dict[tuple[int, ...], Plan] = {}
+        self._plans: dict[tuple[tuple[int, ...], tuple[str, ...]], Plan] = {}
         self.train()
         self.built = not any(hasattr(m, "build") for m in self._owned_modules())
         if example is not None:
@@ -214,8 +215,18 @@ class Graph(nn.Module):
         if name not in self.nodes:
             raise unknown("node", name, self.nodes)
 
+    def reads(self, progress: float | None = None) -> dict[str, tuple[str, ...]]:
+        """What the edges read that are open at ``progress``, or all edges: node or part of the batch -> addresses."""
+        live = tuple(i for i in range(len(self.edges)) if progress is None or self._gates[i](progress) != 0.0)
+        return {root: addresses for root, _, addresses in self._plan(live)}
+
     def forward(
-        self, inputs: Any, labels: Any = None, index: Tensor | None = None, progress: float = 0.0
+        self,
+        inputs: Any,
+        labels: Any = None,
+        index: Tensor | None = None,
+        progress: float = 0.0,
+        given: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """The weighted loss of every open edge; their sum is what a step minimises.
 
@@ -224,6 +235,8 @@ class Graph(nn.Module):
             labels: a tensor or a mapping of tensors, for edges that name ``labels``.
             index: which samples these are, shape ``[N]``, for edges that name ``index``.
             progress: training progress in [0, 1], for the gates.
+            given: address in a frozen node -> what would be read there for these inputs, known from earlier; a node
+                of which nothing else is read does not run.
 
         Returns:
             Name of the edge -> scalar; a loss that returns named terms gives one entry per term, ``edge/term``.
@@ -231,14 +244,15 @@ class Graph(nn.Module):
         if not self.built:
             waiting = next(e.name for e in self.edges if any(hasattr(p, "build") for p in _parts(e).values()))
             raise UsageError(f"edge {waiting!r} has no weights yet: pass example= or call build(inputs, labels) first")
-        weights = [as_gate(edge.gate)(progress) for edge in self.edges]
+        weights = [gate(progress) for gate in self._gates]
         live = tuple(i for i, weight in enumerate(weights) if weight != 0.0)
-        plan = self._plan(live)
+        given = self._accept(given)
+        plan = self._plan(live, tuple(given))
         if self._compiled is None:
-            return self._losses(inputs, labels, index, live, plan, weights)
+            return self._losses(inputs, labels, index, given, live, plan, weights)
         # sets of open edges, modes and batch sizes share a limit that is meant for accidents
         with torch._dynamo.config.patch(recompile_limit=1024, accumulated_recompile_limit=1024):
-            return self._compiled(inputs, labels, index, live, plan, self._on_device(weights))
+            return self._compiled(inputs, labels, index, given, live, plan, self._on_device(weights))
 
     def compile(self, **options: Any) -> None:
         """Compile nodes and losses into one graph; gates may move freely, each set of open edges is compiled once.
@@ -249,21 +263,28 @@ class Graph(nn.Module):
         self._compile_options = options
         self._compiled = torch.compile(self._losses, **{"fullgraph": True, **options})
 
-    def build(self, inputs: Any, labels: Any = None, index: Tensor | None = None) -> Self:
+    def build(
+        self,
+        inputs: Any,
+        labels: Any = None,
+        index: Tensor | None = None,
+        given: Mapping[str, Tensor] | None = None,
+    ) -> Self:
         """Run one batch through everything: create the adapters' weights from its shapes, and try every edge.
 
-        Nothing is trained and no statistic changes.
+        Nothing is trained and no statistic changes. The arguments are those of a call.
 
         Raises:
             MentorchError: naming the edge that cannot work on this batch.
         """
         modes = {module: module.training for module in self.modules()}
-        everything = tuple(range(len(self.edges)))
+        given = self._accept(given)
+        plan = self._plan(tuple(range(len(self.edges))), tuple(given))
         try:
             for module in self.children():
                 module.eval()
             with torch.no_grad():
-                values = self._values(inputs, labels, index, self._plan(everything))
+                values = self._values(inputs, labels, index, given, plan)
                 for edge in self.edges:
                     self._try(edge, values)
         finally:
@@ -302,11 +323,12 @@ class Graph(nn.Module):
         inputs: Any,
         labels: Any,
         index: Tensor | None,
+        given: Mapping[str, Tensor],
         live: tuple[int, ...],
         plan: Plan,
         weights: Sequence[float] | Tensor,
     ) -> dict[str, Tensor]:
-        values = self._values(inputs, labels, index, plan)
+        values = self._values(inputs, labels, index, given, plan)
         losses: dict[str, Tensor] = {}
         with _full_precision(values):
             for i in live:
@@ -321,10 +343,12 @@ class Graph(nn.Module):
                     losses[name] = (value.mean() if value.ndim else value) * weights[i]
         return losses
 
-    def _values(self, inputs: Any, labels: Any, index: Tensor | None, plan: Plan) -> dict[str, Tensor]:
+    def _values(
+        self, inputs: Any, labels: Any, index: Tensor | None, given: Mapping[str, Tensor], plan: Plan
+    ) -> dict[str, Tensor]:
         """Every tensor that the live edges read: each node runs once, and only if somebody needs it."""
         batch = {"inputs": inputs, "labels": labels, "index": index}
-        values: dict[str, Tensor] = {}
+        values = {text: _at_least_single(tensor) for text, tensor in given.items()}
         seen: dict[int, Any] = {}
         version = _version(inputs)
         for root, learns, addresses in plan:
@@ -343,7 +367,7 @@ class Graph(nn.Module):
                     output = self.nodes[root](inputs if view is None else seen[id(view)])
                 for text in addresses:
                     tensor = taps[text].take() if text in taps else select(output, self._addresses[text].pick, text)
-                    values[text] = tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+                    values[text] = _at_least_single(tensor)
             finally:
                 for tap in taps.values():
                     tap.close()
@@ -351,18 +375,28 @@ class Graph(nn.Module):
                 raise RunError(f"node {root!r} overwrote the inputs in place: give it a view that copies them")
         return values
 
-    def _plan(self, live: tuple[int, ...]) -> Plan:
-        """Which roots to read for a set of live edges: name, whether gradients are needed, addresses."""
-        if live not in self._plans:
+    def _accept(self, given: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+        """What the caller gives, if it may be given; in one order, whatever the caller's."""
+        for text in given or {}:
+            if text not in self._addresses:
+                raise unknown("given address", text, self._addresses)
+            if self._addresses[text].root not in self.frozen:
+                raise UsageError(f"given: {text!r} is not in a frozen node; only what does not learn can be given")
+        return {text: given[text] for text in sorted(given)} if given else {}
+
+    def _plan(self, live: tuple[int, ...], given: tuple[str, ...] = ()) -> Plan:
+        """Which roots to read for a set of live edges: name, whether gradients are needed, addresses not given."""
+        if (live, given) not in self._plans:
             targets = {self._root(self.edges[i]) for i in live}
             wanted: dict[str, dict[str, None]] = {}
             for i in live:
                 for text in (*self.edges[i].targets, *self.edges[i].sources):
-                    wanted.setdefault(self._addresses[text].root, {})[text] = None
+                    if text not in given:
+                        wanted.setdefault(self._addresses[text].root, {})[text] = None
             # teachers before students: their activations are gone before those kept for the backward pass pile up
             order = sorted(wanted, key=lambda root: (root not in BATCH, root in targets))
-            self._plans[live] = tuple((root, root in targets, tuple(wanted[root])) for root in order)
-        return self._plans[live]
+            self._plans[live, given] = tuple((root, root in targets, tuple(wanted[root])) for root in order)
+        return self._plans[live, given]
 
     def _see(self, name: str, inputs: Any) -> Any:
         view = self.views.get(name)
@@ -464,6 +498,10 @@ def _is_compiled(node: nn.Module) -> bool:
 def _remove(handles: list[Any]) -> None:
     for handle in handles:
         handle.remove()
+
+
+def _at_least_single(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def _from_batch(value: Any, address: Address) -> Tensor:

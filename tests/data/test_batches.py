@@ -118,6 +118,30 @@ def test_views_repeat_while_the_order_goes_on():
         assert not torch.equal(epochs[a].index, epochs[b].index)
 
 
+def test_runs_with_one_view_seed_show_the_same_views_in_orders_of_their_own():
+    def epoch(number, **options):
+        return next(Batches(split(), 50, shuffle=True, augment=AUGMENT, **options).iterate(number))
+
+    def shown(batch):
+        return batch.inputs[batch.index.argsort()]
+
+    first, second = epoch(2, seed=1, view_seed=7), epoch(2, seed=2, view_seed=7)
+    assert torch.equal(shown(first), shown(second))
+    assert not torch.equal(first.index, second.index)
+    assert torch.equal(shown(first), shown(epoch(2, seed=7)))
+    assert not torch.equal(shown(first), shown(epoch(2, seed=1)))
+    # the seed alone means what it meant before there were two
+    assert same([epoch(2, seed=1, view_seed=1)], [epoch(2, seed=1)])
+    assert not torch.equal(shown(epoch(2, seed=1, view_seed=0)), shown(epoch(2, seed=1)))
+
+
+@given(st.integers(0, 1000), st.integers(1, 40))
+def test_the_view_of_an_epoch(epoch, views):
+    assert Batches(split(), 8, augment=AUGMENT).view(epoch) == epoch
+    assert Batches(split(), 8, augment=AUGMENT, views=views).view(epoch) == epoch % views
+    assert Batches(split(), 8, views=views).view(epoch) == 0  # what is not augmented has one view
+
+
 @given(st.integers(4, 60), st.integers(1, 4), st.integers(1, 16), st.booleans())
 def test_ranks_share_the_data_without_overlap(count, world, size, shuffle):
     batches = Batches(split(count), size, shuffle=shuffle)

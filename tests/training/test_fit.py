@@ -592,7 +592,7 @@ def test_the_previous_checkpoint_leads_to_the_same_bits(deep: MakeGraph, data: M
     end = state(graph)
     newest = max((tmp_path / "checkpoints").iterdir()) / "tensors.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1])
-    with pytest.raises(RunError, match=r"damaged .*the previous one is step 14: resume='previous' uses it"):
+    with pytest.raises(RunError, match=r"damaged .*the previous one is step 14: .*resume='previous'"):
         fit(deep(), data(5), resume=True, **options)
     graph = deep()
     again = fit(graph, data(5), resume="previous", **options)
@@ -729,3 +729,16 @@ def test_a_thread_may_train(deep: MakeGraph, data: MakeData) -> None:
     thread.start()
     thread.join(60)
     assert found == [2]
+
+
+def test_short_epochs_share_a_checkpoint_and_the_last_one_has_its_own(
+    deep: MakeGraph, data: MakeData, tmp_path: Path
+) -> None:
+    written: list[int] = []
+    note = On("checkpoint", lambda training: written.append(training.epoch))
+    options: dict[str, Any] = {"optimizer": SGD, "epochs": 4, "callbacks": [note], "tensorboard": False}
+    fit(deep(), data(3), run=tmp_path / "each", **options)
+    assert written == [2, 3, 4, 5]  # the epoch that comes next
+    written.clear()
+    fit(deep(), data(3), run=tmp_path / "rare", checkpoint_seconds=1000.0, **options)
+    assert written == [5]

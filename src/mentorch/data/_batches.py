@@ -42,10 +42,11 @@ class Batches:
         batch_size: images per batch and rank.
         shuffle: a new order in each epoch.
         augment: ``augment(images, key) -> images``, or None.
-        seed: of order and augmentation.
+        seed: of the order, and of the augmentation unless ``view_seed`` is given.
         drop_last: leave out the last batch where it is smaller; never in evaluation.
         views: how many augmented versions of each image exist; epoch e shows version e modulo ``views``. None: a new
             version in each epoch.
+        view_seed: of the augmentation, so that runs with different orders can show the same versions of each image.
 
     Raises:
         UsageError: for an empty split, a batch size below one, views below one, or a batch larger than the split
@@ -60,6 +61,7 @@ class Batches:
     seed: int = 0
     drop_last: bool = False
     views: int | None = None
+    view_seed: int | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -75,6 +77,12 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         return self.iterate(0)
+
+    def view(self, epoch: int) -> int:
+        """The number of the version of each image that an epoch shows; always 0 without augmentation."""
+        if self.augment is None:
+            return 0
+        return epoch if self.views is None else epoch % self.views
 
     def count(self, rank: int = 0, world: int = 1) -> int:
         """Batches that ``rank`` of ``world`` sees in an epoch."""
@@ -108,8 +116,8 @@ class Batches:
         if self.shuffle:
             order = order[: len(order) // world * world]
         order = order[rank::world]
-        view = epoch if self.views is None else epoch % self.views
-        keys = None if self.augment is None else sample_keys(self.seed, view, split.index)
+        seed = self.seed if self.view_seed is None else self.view_seed
+        keys = None if self.augment is None else sample_keys(seed, self.view(epoch), split.index)
         for number in numbers:
             rows = order[number * self.batch_size : (number + 1) * self.batch_size]
             images = split.images.index_select(0, rows)

@@ -44,6 +44,8 @@ def as_batch(value: Any) -> Batch:
 
 def samples_in(batch: Batch) -> int:
     """How many samples a batch holds: the length of its first tensor."""
+    if isinstance(batch.inputs, Tensor):
+        return len(batch.inputs)
     leaves = torch.utils._pytree.tree_leaves(batch)
     return next((len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim), 0)
 

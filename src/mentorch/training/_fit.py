@@ -9,13 +9,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from mentorch._errors import UsageError
 from mentorch._files import locked
 from mentorch._graph import Graph
 from mentorch.training import _loggers
-from mentorch.training._batches import count, generators, to_device, walk
+from mentorch.training._batches import Batch, count, generators, to_device, walk
+from mentorch.training._cache import OpenCache, TeacherCache
 from mentorch.training._callbacks import On
 from mentorch.training._evaluate import Metric, check_whole, evaluate, metrics_of
 from mentorch.training._history import History
@@ -44,10 +45,12 @@ def fit(
     device: str = "auto",
     fabric: Any = None,
     compile: bool = False,  # noqa: A002 - the word of torch
+    cache: TeacherCache | None = None,
     callbacks: Collection[On] = (),
     run: str | Path | None = None,
     resume: bool | Literal["previous"] = False,
     checkpoint_every: int | None = None,
+    checkpoint_seconds: float = 0.0,
     tensorboard: bool = True,
     steps_per_epoch: int | None = None,
     log_every: int = 50,
@@ -76,11 +79,15 @@ def fit(
         fabric: a launched ``lightning.fabric.Fabric`` for several processes; replaces ``precision`` and ``device``.
             Where gates close all edges of a node, its strategy must find unused parameters.
         compile: compile the whole graph with ``torch.compile``.
+        cache: keeps what frozen nodes show; they run only for what is not there yet. ``train`` is then
+            :class:`mentorch.data.Batches`.
         callbacks: see :class:`On`.
         run: folder for checkpoints, ``metrics.jsonl``, ``history.csv`` and TensorBoard events.
         resume: go on from the folder's last checkpoint, or start if there is none; ``"previous"`` takes the last but
             one. On a CPU the result has the same bits as that of an uninterrupted run.
         checkpoint_every: also write a checkpoint after so many optimiser steps; one is written after each epoch.
+        checkpoint_seconds: ... unless the last one is younger than this; where epochs are short, writing costs more
+            than training. The last epoch always has one.
         tensorboard: whether ``run`` gets TensorBoard events.
         steps_per_epoch: batches per epoch, for data without a length.
         log_every: optimiser steps between readings of the losses; nothing waits for the device in between.
@@ -104,8 +111,10 @@ def fit(
     graph.to(fabric.device)
     per_epoch = count(train, steps_per_epoch, "train", fabric.world_size)
     own = generators(train)
+    with undisturbed(own), fabric.autocast():
+        kept = cache.open(graph, train, views=epochs) if cache is not None else None
     with undisturbed(own):
-        graph.build(*to_device(next(walk(train, 0, 0, per_epoch)), fabric.device))
+        _build(graph, next(walk(train, 0, 0, per_epoch)), kept, fabric)
     training = Training(
         graph, Steering(graph, optimizer, schedule), History(), epochs, per_epoch, accumulate, generators=own
     )
@@ -115,10 +124,13 @@ def fit(
         training.averages = {name: _copy_of(graph.nodes[name]) for name in graph.learning}
     if compile:
         graph.compile()
+    alone, plain = fabric.world_size == 1, fabric.strategy.precision.precision == "32-true"
     loop = Loop(
         training=training,
-        # the wrapper is for several processes; for one it would only cost time in each step
-        module=fabric.setup_module(graph) if fabric.world_size > 1 else graph,
+        # these wrappers are for several processes and other precisions; elsewhere they only cost time in each step
+        module=graph if alone else fabric.setup_module(graph),
+        autocast=contextlib.nullcontext if plain else fabric.autocast,
+        backward=Tensor.backward if alone and plain else fabric.backward,
         fabric=fabric,
         scaler=getattr(fabric.strategy.precision, "scaler", None),
         train=train,
@@ -131,7 +143,9 @@ def fit(
         callbacks=tuple(callbacks),
         run=Path(run) if run is not None else None,
         checkpoint_every=checkpoint_every,
+        checkpoint_seconds=checkpoint_seconds,
         log_every=log_every,
+        cache=kept,
     )
     writes = loop.run is not None and fabric.is_global_zero
     with contextlib.ExitStack() as stack:
@@ -236,6 +250,15 @@ def _ctrl_c() -> Iterator[threading.Event]:
         yield event
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _build(graph: Graph, batch: Batch, cache: OpenCache | None, fabric: Any) -> None:
+    """Try every edge on the first batch; a teacher whose outputs are kept need not run for that either."""
+    on_device, given = to_device(batch, fabric.device), None
+    if cache is not None and batch.index is not None:
+        with fabric.autocast():
+            given = cache.given(on_device.inputs, batch.index, epoch=0)
+    graph.build(*on_device, given=given)
 
 
 def _copy_of(node: nn.Module) -> nn.Module:

@@ -7,7 +7,7 @@ import operator
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from mentorch._errors import RunError, UsageError
 from mentorch.networks import state_hash
 from mentorch.training import _checkpoint, _loggers
 from mentorch.training._batches import samples_in, to_device, walk
+from mentorch.training._cache import OpenCache
 from mentorch.training._callbacks import On, emit
 from mentorch.training._optimizers import clip
 from mentorch.training._training import Monitor, Training
@@ -30,6 +31,8 @@ class Loop:
 
     training: Training
     module: Any
+    autocast: Callable[[], contextlib.AbstractContextManager[Any]]
+    backward: Callable[[Tensor], None]
     fabric: Any
     scaler: Any
     train: Any
@@ -42,12 +45,15 @@ class Loop:
     callbacks: tuple[On, ...]
     run: Path | None
     checkpoint_every: int | None
+    checkpoint_seconds: float
     log_every: int
+    cache: OpenCache | None = None
     loggers: list[_loggers.Logger] = field(default_factory=list)
     bar: _loggers.Bar | None = None
     interrupted: threading.Event = field(default_factory=threading.Event)
     random: dict[str, Any] | None = None
     since: float = 0.0
+    saved: float = field(default_factory=time.monotonic)
 
     def restore(self, resume: bool | Literal["previous"]) -> None:
         """Load the run folder's checkpoint, if asked to and if there is one."""
@@ -84,6 +90,7 @@ class Loop:
             "parameters": {name: _size(training.graph.nodes[name]) for name in training.graph.learning},
             "optimizers": {name: type(each).__name__ for name, each in training.steering.optimizers.items()},
             "ema": self.ema,
+            "cache": self.cache and self.cache.rounding,
             "frozen": {name: state_hash(training.graph.nodes[name]) for name in training.graph.frozen},
         }
 
@@ -109,7 +116,7 @@ class Loop:
         self.since = time.perf_counter()
         training.graph.train()
         for batch in self._batches():
-            if self._step(to_device(batch, self.fabric.device)):
+            if self._step(batch):
                 self._after_step()
         if training.batch != training.steps_per_epoch:
             raise RunError(
@@ -123,7 +130,9 @@ class Loop:
             logger.epoch(training.history)
         emit(self.callbacks, "epoch", training.epoch, training)
         training.epoch, training.batch, training.samples, training.sums = training.epoch + 1, 0, 0, {}
-        self._save()
+        over = training.epoch > training.epochs or training.history.stopped or self.interrupted.is_set()
+        if over or time.monotonic() - self.saved >= self.checkpoint_seconds:
+            self._save()
         if self.interrupted.is_set():
             self._stop()
 
@@ -154,12 +163,13 @@ class Loop:
         if not gathered:
             for optimizer in steering.optimizers.values():
                 optimizer.zero_grad(set_to_none=True)
-        with self.fabric.autocast():
-            losses = self.module(*batch, progress=training.progress)
+        on_device = to_device(batch, self.fabric.device)
+        with self.autocast():
+            losses = self.module(*on_device, progress=training.progress, **self._given(batch, on_device))
         if losses:
             total = functools.reduce(operator.add, losses.values())
             group = min(training.accumulate, training.steps_per_epoch - (training.batch - gathered))
-            self.fabric.backward(total / group if group > 1 else total)
+            self.backward(total / group if group > 1 else total)
         size = samples_in(batch)
         for name, loss in losses.items():
             if name in training.sums:
@@ -179,6 +189,17 @@ class Loop:
             _update_average(average, training.graph.nodes[name], float(self.ema or 0.0))
         training.step += 1
         return True
+
+    def _given(self, batch: Any, on_device: Any) -> dict[str, Any]:
+        if self.cache is None:
+            return {}
+        training = self.training
+        # the index from where the data are: rows are looked up there, and nothing waits for the device
+        return {
+            "given": self.cache.given(
+                on_device.inputs, batch.index, epoch=training.epoch - 1, progress=training.progress
+            )
+        }
 
     def _update(self, optimizer: torch.optim.Optimizer) -> bool:
         """One optimiser's step; whether there was anything to do."""
@@ -296,6 +317,7 @@ class Loop:
         training.checkpoints += 1
         state = {**training.state(self.scaler), "identity": self.identity}
         _checkpoint.save(self.run / "checkpoints", step, state)
+        self.saved = time.monotonic()
         emit(self.callbacks, "checkpoint", training.checkpoints, training)
 
 
