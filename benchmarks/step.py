@@ -3,9 +3,9 @@
     python benchmarks/step.py                 # all pairs, prints a table
     python benchmarks/step.py --repeats 3 --steps 20 --pairs tiny   # a short form
 
-Both loops run in one process, alternating, on the same batches; the number is CPU time per step (median over repeats).
-Peak memory is measured in a fresh process for each loop. The C library is told to keep freed memory: handing it back and
-faulting it in again took a fifth of the time of either loop, and made the ratio a matter of luck.
+Both loops run in one process, alternating, on the same batches; the number is CPU time per step, median over repeats.
+Peak memory is measured in a fresh process for each loop. The C library is told to keep freed memory: handing it back
+and faulting it in again took a fifth of the time of either loop, and made the ratio a matter of luck.
 """
 
 import argparse
