@@ -1,6 +1,5 @@
 """The graph: what its losses are, what runs for them, and what it refuses."""
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -541,19 +540,6 @@ def test_a_name_that_modules_use_themselves_works_or_is_refused_readably(name: s
         assert len(graph(*batch())) == 1
 
 
-@pytest.mark.parametrize("loss", [None, "kd", 0.5])
-def test_a_loss_that_is_no_function_is_refused(loss: Any) -> None:
-    with pytest.raises(UsageError, match="the loss of an edge is a function") as caught:
-        Edge("teacher", "student", loss)
-    assert repr(loss) in str(caught.value)
-
-
-@pytest.mark.parametrize("gate", ["linear", None, math.nan, math.inf])
-def test_a_gate_that_is_none_is_refused(gate: Any) -> None:
-    with pytest.raises((UsageError, TypeError, ValueError), match=str(gate)):
-        Edge("teacher", "student", per_sample, gate=gate)
-
-
 @pytest.mark.parametrize("ask", [lambda g: g.predict("studnt", batch()[0]), lambda g: list(g.parameters_of("studnt"))])
 def test_asking_for_a_node_that_is_not_there_says_what_is(ask: Callable[[Graph], object]) -> None:
     with pytest.raises(UsageError, match="unknown node 'studnt': did you mean 'student'"):
@@ -561,17 +547,6 @@ def test_asking_for_a_node_that_is_not_there_says_what_is(ask: Callable[[Graph],
 
 
 # how it reads
-
-
-def test_an_edge_is_a_value() -> None:
-    edge = Edge(["teacher", "labels"], "student", per_sample, gate=gates.Linear(1.0, 0.0))  # type: ignore[arg-type]
-    assert edge == Edge(("teacher", "labels"), "student", per_sample, gate=gates.Linear(1.0, 0.0))
-    assert hash(edge) == hash(dataclasses.replace(edge))
-    assert edge.sources == ("teacher", "labels")
-    assert edge.name == "teacher, labels -> student: per_sample"
-    assert str(edge) == "teacher, labels -> student: per_sample  x Linear(start=1.0, end=0.0)"
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        edge.target = "other"  # type: ignore[misc]
 
 
 def test_a_graph_prints_as_a_list_of_nodes_and_edges() -> None:

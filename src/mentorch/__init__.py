@@ -10,12 +10,12 @@ from mentorch import methods as methods
 from mentorch import metrics as metrics
 from mentorch import networks as networks
 from mentorch import training as training
+from mentorch._edge import Edge as Edge
 from mentorch._errors import MentorchError as MentorchError
 from mentorch._errors import RunError as RunError
 from mentorch._errors import UsageError as UsageError
-from mentorch._graph import Edge as Edge
+from mentorch._freeze import freeze as freeze
 from mentorch._graph import Graph as Graph
-from mentorch._graph import freeze as freeze
 from mentorch.training import History as History
 from mentorch.training import Monitor as Monitor
 from mentorch.training import On as On

@@ -1,120 +1,29 @@
 """The knowledge transfer graph: networks as nodes, losses under gates as edges."""
 
 import contextlib
-import functools
-import types
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from mentorch._edge import Edge, named_terms, owned
 from mentorch._errors import MentorchError, RunError, UsageError, unknown
+from mentorch._freeze import is_frozen
 from mentorch._tap import BATCH, Address, Tap, parse, select
-from mentorch.gates import Gate, as_gate
+from mentorch.gates import as_gate
 
-Loss = Callable[..., Tensor | Mapping[str, Tensor]]
-"""``loss(student, *teachers)`` -> one value per sample ``[N]``, one value, or a mapping of named terms."""
 View = Callable[[Any], Any]
 """What a node sees of the inputs."""
 Plan = tuple[tuple[str, bool, tuple[str, ...]], ...]
 """Which roots to read: name, whether gradients are needed, addresses."""
-M = TypeVar("M", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class Edge:
-    """Knowledge flowing one way: a loss between what the sources and the target show, under a gate.
-
-    Args:
-        source: one address or several; their tensors are detached and passed to the loss after the target's.
-        target: the address that learns, or several of one node; the loss then gets a tuple of their tensors.
-        loss: ``loss(student, *teachers)``; a value per sample is averaged over the batch by the edge.
-        gate: a number or a function of progress; 0 means closed, and costs nothing.
-        adapter: applied to what the target shows before the loss; a module is trained and saved with the edge.
-        name: unique in the graph; made from the other fields when empty.
-    """
-
-    source: str | tuple[str, ...]
-    target: str | tuple[str, ...]
-    loss: Loss
-    gate: float | Gate = 1.0
-    adapter: Callable[[Any], Any] | None = None
-    name: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "source", (self.source,) if isinstance(self.source, str) else tuple(self.source))
-        if not isinstance(self.target, str):
-            object.__setattr__(self, "target", tuple(self.target))
-        as_gate(self.gate)
-        if not callable(self.loss):
-            raise UsageError(f"the loss of an edge is a function, got {self.loss!r}")
-        if not self.name:
-            ends = f"{', '.join(self.sources)} -> {', '.join(self.targets)}"
-            object.__setattr__(self, "name", f"{ends}: {loss_name(self.loss)}")
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The source addresses, always a tuple."""
-        return (self.source,) if isinstance(self.source, str) else self.source
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """The target addresses, always a tuple."""
-        return (self.target,) if isinstance(self.target, str) else self.target
-
-    def __str__(self) -> str:
-        return f"{self.name}  x {describe_gate(self.gate)}"
-
-
-def loss_name(loss: Loss) -> str:
-    """What a loss is called in names of edges: its function's or its class's name.
-
-    >>> loss_name(functools.partial(nn.functional.mse_loss, reduction="none"))
-    'mse_loss'
-    """
-    while isinstance(loss, functools.partial):
-        loss = loss.func
-    return getattr(loss, "__name__", type(loss).__name__)
-
-
-def describe_gate(gate: float | Gate) -> str:
-    """A gate in a few characters: a number, or the dataclass as it prints."""
-    return f"{gate:g}" if isinstance(gate, int | float) else repr(gate)
-
-
-def _stay_frozen(module: M, mode: bool = True) -> M:
-    return module
-
-
-def freeze(network: M, *, statistics: Literal["running", "batch"] = "running") -> M:
-    """Make a network a teacher for good: evaluation mode, no gradients, and ``train()`` does nothing.
-
-    Args:
-        network: changed in place and returned.
-        statistics: what batch normalisation uses: its ``"running"`` statistics, or those of the ``"batch"``
-            (some methods ask for it); the running statistics are never updated.
-    """
-    network.requires_grad_(False)
-    for module in network.modules():  # each part by itself: a student may share it, or somebody may call its train()
-        module.training = False
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
-            # training without tracking: batch statistics are used and the stored ones are left alone
-            module.training, module.track_running_stats = statistics == "batch", statistics == "running"
-        module.train = types.MethodType(_stay_frozen, module)  # type: ignore[method-assign]
-    return network
-
-
-def is_frozen(network: nn.Module) -> bool:
-    """Whether :func:`freeze` was called on the network."""
-    return getattr(network.train, "__func__", None) is _stay_frozen
 
 
 class Graph(nn.Module):
     """Networks and the knowledge that flows between them; calling it returns the weighted loss of every open edge.
 
+    >>> from mentorch import freeze
     >>> teacher, student = freeze(nn.Linear(4, 3)), nn.Linear(4, 3)
     >>> graph = Graph(
     ...     {"teacher": teacher, "student": student},
@@ -156,7 +65,7 @@ class Graph(nn.Module):
         self._view_modules = nn.ModuleDict({k: v for k, v in self.views.items() if isinstance(v, nn.Module)})
         self.owned = nn.ModuleDict()  # what edges own: losses and adapters with weights, by position of the edge
         for i, edge in enumerate(self.edges):
-            if parts := _parts(edge):
+            if parts := owned(edge):
                 self.owned[str(i)] = nn.ModuleDict(parts)
         self._addresses = {text: parse(text, nodes) for e in self.edges for text in (*e.sources, *e.targets)}
         self._check()
@@ -242,7 +151,7 @@ class Graph(nn.Module):
             Name of the edge -> scalar; a loss that returns named terms gives one entry per term, ``edge/term``.
         """
         if not self.built:
-            waiting = next(e.name for e in self.edges if any(hasattr(p, "build") for p in _parts(e).values()))
+            waiting = next(e.name for e in self.edges if any(hasattr(p, "build") for p in owned(e).values()))
             raise UsageError(f"edge {waiting!r} has no weights yet: pass example= or call build(inputs, labels) first")
         weights = [gate(progress) for gate in self._gates]
         live = tuple(i for i, weight in enumerate(weights) if weight != 0.0)
@@ -299,7 +208,7 @@ class Graph(nn.Module):
     def _try(self, edge: Edge, values: Mapping[str, Tensor]) -> None:
         student, teachers = _read(values, edge.target), [values[source] for source in edge.sources]
         try:
-            parts = _parts(edge)
+            parts = owned(edge)
             for role in ("adapter", "loss"):
                 part: Any = parts.get(role)
                 if hasattr(part, "build") and not self.built:
@@ -307,7 +216,7 @@ class Graph(nn.Module):
                     part.to(values[edge.targets[0]].device).eval()
                 if role == "adapter" and edge.adapter is not None:
                     student = edge.adapter(student)
-            for name, value in _terms(edge, edge.loss(student, *teachers)):
+            for name, value in named_terms(edge, edge.loss(student, *teachers)):
                 if not torch.isfinite(value).all():
                     raise RunError(f"{name!r} is not finite on the first batch")
         except MentorchError as error:
@@ -337,7 +246,7 @@ class Graph(nn.Module):
                 student = _read(values, edge.target)
                 if edge.adapter is not None:
                     student = edge.adapter(student)
-                for name, value in _terms(edge, edge.loss(student, *teachers)):
+                for name, value in named_terms(edge, edge.loss(student, *teachers)):
                     if name in losses:
                         raise UsageError(f"two losses are called {name!r}: rename the edge or the term")
                     losses[name] = (value.mean() if value.ndim else value) * weights[i]
@@ -431,9 +340,9 @@ class Graph(nn.Module):
                 raise UsageError(f"edge {edge.name!r}: {edge.targets[0]!r} cannot learn, an edge must point to a node")
             if is_frozen(self.nodes[target.root]):
                 raise UsageError(f"edge {edge.name!r}: node {target.root!r} is frozen and cannot learn")
-        made = [id(part) for edge in self.edges for part in _parts(edge).values() if hasattr(part, "build")]
+        made = [id(part) for edge in self.edges for part in owned(edge).values() if hasattr(part, "build")]
         for edge in self.edges:
-            if any(made.count(id(part)) > 1 for part in _parts(edge).values()):
+            if any(made.count(id(part)) > 1 for part in owned(edge).values()):
                 raise UsageError(f"edge {edge.name!r} shares a loss or adapter that owns weights: make one for each")
         targets = {self._root(edge) for edge in self.edges}
         for name in self.learning:
@@ -475,16 +384,6 @@ def _check_names(nodes: Mapping[str, nn.Module]) -> None:
             raise UsageError(f"nodes {owners[id(node)]!r} and {name!r} are the same network")
 
 
-def _parts(edge: Edge) -> dict[str, nn.Module]:
-    """The modules that an edge owns, also under options that were bound to them."""
-    parts: dict[str, Any] = {"loss": edge.loss, "adapter": edge.adapter}
-    for role, part in parts.items():
-        while isinstance(part, functools.partial):
-            part = part.func
-        parts[role] = part
-    return {role: part for role, part in parts.items() if isinstance(part, nn.Module)}
-
-
 def _version(inputs: Any) -> int:
     """Grows when a tensor is written in place; 0 where that cannot be known."""
     known = isinstance(inputs, Tensor) and not torch.compiler.is_compiling() and not inputs.is_inference()
@@ -515,17 +414,6 @@ def _from_batch(value: Any, address: Address) -> Tensor:
 def _read(values: Mapping[str, Tensor], target: str | tuple[str, ...]) -> Any:
     """What the target shows: a tensor, or a tuple of them for several addresses."""
     return values[target] if isinstance(target, str) else tuple(values[text] for text in target)
-
-
-def _terms(edge: Edge, value: Tensor | Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
-    if isinstance(value, Tensor):
-        return [(edge.name, value)]
-    if not isinstance(value, Mapping) or not all(isinstance(term, Tensor) for term in value.values()):
-        kinds = {type(v).__name__ for v in value.values()} if isinstance(value, Mapping) else {type(value).__name__}
-        raise UsageError(
-            f"edge {edge.name!r}: a loss returns a tensor or named tensors, got {', '.join(sorted(kinds))}"
-        )
-    return [(f"{edge.name}/{term}", tensor) for term, tensor in value.items()]
 
 
 def _full_precision(values: Mapping[str, Tensor]) -> contextlib.AbstractContextManager[object]:

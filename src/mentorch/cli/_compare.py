@@ -12,7 +12,8 @@ from torch import nn
 
 from mentorch import zoo
 from mentorch._errors import RunError, UsageError
-from mentorch._graph import View, freeze
+from mentorch._freeze import freeze
+from mentorch._graph import View
 from mentorch.cli import _methods, _networks, _training
 from mentorch.cli._experiment import carry_out
 from mentorch.cli._recipe import CompareRecipe

@@ -8,8 +8,10 @@ from typing import Any
 from torch import nn
 
 from mentorch import gates, losses
+from mentorch._edge import Edge
 from mentorch._errors import UsageError, unknown
-from mentorch._graph import Edge, Graph, View, freeze
+from mentorch._freeze import freeze
+from mentorch._graph import Graph, View
 from mentorch.cli import _networks, _training
 from mentorch.cli._experiment import carry_out
 from mentorch.cli._recipe import EdgeRecipe, GraphRecipe, NodeRecipe

@@ -11,9 +11,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from mentorch._edge import describe_gate, loss_name
 from mentorch._errors import MentorchError, UsageError
 from mentorch._files import read_json, write_json
-from mentorch._graph import Graph, View, describe_gate, is_frozen, loss_name
+from mentorch._freeze import is_frozen
+from mentorch._graph import Graph, View
 from mentorch.comparison._environment import environment
 from mentorch.comparison._measure import Neighbours, latency, measure, outputs
 from mentorch.comparison._summary import summarise

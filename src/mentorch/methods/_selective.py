@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mentorch._edge import Edge
 from mentorch._errors import UsageError, unknown
-from mentorch._graph import Edge, Graph, View, freeze
+from mentorch._freeze import freeze
+from mentorch._graph import Graph, View
 from mentorch._math import full_precision
 from mentorch.gates import Gate
 from mentorch.losses import cross_entropy, kd

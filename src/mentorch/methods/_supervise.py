@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import nn
 
-from mentorch._graph import Edge, Graph, Loss, View
+from mentorch._edge import Edge, Loss
+from mentorch._graph import Graph, View
 from mentorch.losses import cross_entropy
 
 

@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 from torch import nn
 
+from mentorch._edge import Edge, Loss, loss_name
 from mentorch._errors import UsageError
-from mentorch._graph import Edge, Graph, Loss, View, freeze, is_frozen, loss_name
+from mentorch._freeze import freeze, is_frozen
+from mentorch._graph import Graph, View
 from mentorch.gates import Gate
 from mentorch.losses import LossInfo, Regressor, about, cross_entropy
 from mentorch.methods._distill._places import Places

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mentorch import Edge, Graph, UsageError, freeze
-from mentorch._graph import is_frozen
+from mentorch._freeze import is_frozen
 
 N, D, K = 8, 4, 3
 

@@ -1,0 +1,35 @@
+"""Frozen networks: teachers that cannot be trained, changed or put in training mode by accident."""
+
+import types
+from typing import Literal, TypeVar
+
+from torch import nn
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def _stay_frozen(module: M, mode: bool = True) -> M:
+    return module
+
+
+def freeze(network: M, *, statistics: Literal["running", "batch"] = "running") -> M:
+    """Make a network a teacher for good: evaluation mode, no gradients, and ``train()`` does nothing.
+
+    Args:
+        network: changed in place and returned.
+        statistics: what batch normalisation uses: its ``"running"`` statistics, or those of the ``"batch"``
+            (some methods ask for it); the running statistics are never updated.
+    """
+    network.requires_grad_(False)
+    for module in network.modules():  # each part by itself: a student may share it, or somebody may call its train()
+        module.training = False
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
+            # training without tracking: batch statistics are used and the stored ones are left alone
+            module.training, module.track_running_stats = statistics == "batch", statistics == "running"
+        module.train = types.MethodType(_stay_frozen, module)  # type: ignore[method-assign]
+    return network
+
+
+def is_frozen(network: nn.Module) -> bool:
+    """Whether :func:`freeze` was called on the network."""
+    return getattr(network.train, "__func__", None) is _stay_frozen
