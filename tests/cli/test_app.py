@@ -155,7 +155,7 @@ USAGE: dict[str, tuple[str, str]] = {
     "a weight that is none": ("compare --weight kd", "weight: 'kd' is not written KEY=VALUE"),
     "a tap of no node": ("compare --tap pupil.embedding=fc:in", "unknown node in --tap 'pupil'"),
     "a tap that is not there": ("compare --methods pkt --tap student.embedding=fc9:in", "fc9"),
-    "stages that do not pair": ("compare --methods attention", "compares stage by stage"),
+    "stages that do not pair": ("compare --methods fsp", "the same channels on both sides"),
     "several teachers for pkt": ("compare --teacher cnn_tiny cnn_small --methods pkt", "several teachers work with"),
     "a device that is not here": ("train --device tpu", "unknown device 'tpu'"),
     "nothing to resume": ("train --resume", "nothing to resume in runs/train-digits"),

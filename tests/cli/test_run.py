@@ -171,7 +171,7 @@ def cut(mentorch, monkeypatch) -> tuple[list[Path], tuple[str, ...]]:
         raise KeyboardInterrupt
 
     def stopping(graph, train, **options):
-        return fit(graph, train, **{**options, "callbacks": (On("step", stop, at=[5]),)})
+        return fit(graph, train, **{**options, "checkpoint_seconds": 0.0, "callbacks": (On("step", stop, at=[5]),)})
 
     words = (*TRAIN, "--epochs", "4", "--name", "r")
     with monkeypatch.context() as patched:
