@@ -564,3 +564,20 @@ def test_the_student_is_measured_against_its_teacher(quick, taught: Path) -> Non
     (row,) = results_of(Path("runs/r"))["rows"]
     assert row["test"]["best"]["agreement"] > 0.9  # batch norm has seen one epoch
     assert networks.state_hash(zoo.load(taught)[0]) == zoo.read(taught).hash
+
+
+# -- the teacher cache
+
+
+def test_a_cached_teacher_changes_no_number(quick, taught: Path) -> None:
+    words = ("compare", "--teacher", taught, "--methods", "scratch", "kd+pkt", "--seeds", "0", "1", "--epochs", "2")
+    views = ("--augment", "standard", "--views", "2")
+    assert quick(*words, *views, "--name", "live").code == 0
+    result = quick(*words, *views, "--cache", "embedding", "--name", "cached")
+    assert result.code == 0, result.err
+    assert numbers(Path("runs/cached")) == numbers(Path("runs/live"))
+    assert histories(Path("runs/cached")) == histories(Path("runs/live"))
+    kept = sorted(path.name for path in Path("runs/cached/cache/teacher").iterdir() if path.suffix == ".rows")
+    assert kept == ["view-00000.rows", "view-00001.rows"]  # two views, shared by both seeds
+    assert quick(*words, "--augment", "standard", "--name", "fresh").code == 0
+    assert numbers(Path("runs/fresh")) != numbers(Path("runs/live"))

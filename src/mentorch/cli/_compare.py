@@ -21,7 +21,8 @@ from mentorch.cli._run import Session
 from mentorch.comparison import Teacher, measure, training_batches
 from mentorch.data import Batches, Dataset
 from mentorch.methods import supervise
-from mentorch.networks import Taps, cost
+from mentorch.networks import Taps, cost, taps
+from mentorch.training import TeacherCache
 
 TEACHER_SEED = 0
 
@@ -48,6 +49,8 @@ def run(recipe: CompareRecipe, session: Session) -> None:
         for name, teacher in teachers.items():
             _check_teacher(name, teacher, recipe, data, session)
         alone = next(iter(teachers.items())) if len(teachers) == 1 else None
+        if recipe.cache != "off":
+            fit = functools.partial(fit, cache=_cache(recipe, session, teachers, places))
         carry_out(
             recipe,
             session,
@@ -58,7 +61,19 @@ def run(recipe: CompareRecipe, session: Session) -> None:
             view=view,
             teacher=dataclasses.replace(alone[1], places=places.get(alone[0])) if alone else None,
             places=places.get("student"),
+            views=recipe.views,
         )
+
+
+def _cache(
+    recipe: CompareRecipe, session: Session, teachers: Mapping[str, Teacher], places: Mapping[str, Taps]
+) -> TeacherCache:
+    """Where the teachers' answers are kept: in the run folder, for all methods and seeds."""
+    addresses = None
+    if recipe.cache == "embedding":
+        found = {name: places.get(name) or taps(teacher.network) for name, teacher in teachers.items()}
+        addresses = [text for name, its in found.items() for text in (name, f"{name}.{its.embedding}")]
+    return TeacherCache(session.folder / "cache", addresses=addresses)
 
 
 def _planned(recipe: CompareRecipe, data: Dataset) -> dict[str, _networks.Named]:

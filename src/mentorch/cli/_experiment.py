@@ -30,6 +30,7 @@ def carry_out(
     view: View | None,
     teacher: Teacher | None = None,
     places: Taps | None = None,
+    views: int | None = None,
 ) -> None:
     """Run the methods of a recipe in the session's folder.
 
@@ -43,6 +44,7 @@ def carry_out(
         view: what students see of the inputs.
         teacher: see :func:`mentorch.comparison.compare`.
         places: where a student's features are, if it does not say so itself.
+        views: see :func:`mentorch.comparison.compare`.
     """
     named = student()
 
@@ -62,6 +64,7 @@ def carry_out(
         seeds=recipe.seeds,
         view=view,
         augment=_training.augmentation(recipe, data),
+        views=views,
         batch_size=recipe.batch_size,
         eval_batch_size=recipe.eval_batch_size,
         select=recipe.select,

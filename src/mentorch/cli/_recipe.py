@@ -203,6 +203,15 @@ class CompareRecipe(Recipe):
     kd_supervised: float = option(0.1, "weight of the labels' cross-entropy in methods with kd", "Methods", least=0)
     pkt_supervised: float = option(1e-4, "weight of the supervised similarity, relative to pkt's", "Methods", least=0)
     weight: dict[str, float] = option({}, "loss=weight, replaces a published weight: kd=1 pkt=400", "Methods")
+    cache: Literal["off", "logits", "embedding"] = option(
+        "off", "keep what the teacher says of each view on disk: its logits, or its embedding as well", "Methods"
+    )
+    views: int | None = option(
+        None,
+        "augmented versions of each image, the same for all methods and seeds; always new ones unless given",
+        "Methods",
+        least=1,
+    )
     sub_teachers: Literal["mean", "winner"] = option(
         "mean",
         "several teachers: mean of their answers, or one copy of the student each and the winner takes all",
@@ -226,8 +235,10 @@ class CompareRecipe(Recipe):
         """Which other choice leaves a field without effect; empty if it has one."""
         losses = {part.strip() for method in self.methods for part in method.split("+")}
         methods = f"methods {', '.join(self.methods)}"
-        if name in (*_OF_TEACHERS, "sub_teachers") and losses == {SCRATCH}:
+        if name in (*_OF_TEACHERS, "sub_teachers", "cache") and losses == {SCRATCH}:
             return methods
+        if name == "views" and self.augment == "none":
+            return "augment none"
         wanted = _OF_LOSSES.get(name, ())
         if wanted and not losses.intersection(wanted):
             return f"{methods} (only {', '.join(wanted)})"

@@ -71,6 +71,7 @@ def compare(
     seeds: Sequence[int] = (0,),
     view: View | None = None,
     augment: Augment | None = None,
+    views: int | None = None,
     batch_size: int = 64,
     eval_batch_size: int = 128,
     select: Literal["best", "last"] = "best",
@@ -99,6 +100,7 @@ def compare(
         seeds: one run per method and seed.
         view: what the student sees of the inputs.
         augment: of the training images.
+        views: so many augmented versions of each image, the same for all methods and seeds; else always new ones.
         batch_size: for training.
         eval_batch_size: for evaluation; memory only.
         select: which weights count as the result: of the best epoch on validation data or the last one. Both are
@@ -135,7 +137,9 @@ def compare(
     write_json(folder / "environment.json", environment())
     reference = _Reference(data, teacher, knn, retrieval, eval_batch_size)
     example = data.train.images[:1].float() / 255
-    job = _Job(student, data, fit, folder, reference, seeds, view, augment, batch_size, select, places, resume, save)
+    job = _Job(
+        student, data, fit, folder, reference, seeds, view, augment, views, batch_size, select, places, resume, save
+    )
     if isinstance(view, nn.Module):
         view.to(example.device)
     fresh = _seeded(student, seeds[0]).to(example.device)
@@ -214,6 +218,7 @@ class _Job:
     seeds: Sequence[int]
     view: View | None
     augment: Augment | None
+    views: int | None
     batch_size: int
     select: str
     places: Taps | None
@@ -246,7 +251,7 @@ class _Job:
         network = _seeded(self.student, seed).to(data.train.images.device)
         torch.manual_seed(seed)
         graph = method.draw(network)
-        train = training_batches(data.train, self.batch_size, augment=self.augment, seed=seed)
+        train = training_batches(data.train, self.batch_size, augment=self.augment, seed=seed, views=self.views)
         validation = Batches(data.validation, self.reference.batch_size)
         torch.manual_seed(seed)
         history = self.fit(
@@ -299,10 +304,13 @@ class _Job:
         return total
 
 
-def training_batches(split: Split, batch_size: int, *, augment: Augment | None = None, seed: int = 0) -> Batches:
+def training_batches(
+    split: Split, batch_size: int, *, augment: Augment | None = None, seed: int = 0, views: int | None = None
+) -> Batches:
     """Shuffled batches; the last one is left out where it would be a single sample.
 
-    Batch normalisation and losses on relations need more than one.
+    Batch normalisation and losses on relations need more than one. With ``views`` there are so many versions of each
+    image, and they are the same for all seeds, so that runs can share what a teacher says of them.
 
     Raises:
         UsageError: if a batch is larger than the split.
@@ -310,7 +318,10 @@ def training_batches(split: Split, batch_size: int, *, augment: Augment | None =
     if batch_size > len(split):
         raise UsageError(f"batch size {batch_size} is larger than the training split ({len(split)} images)")
     alone = len(split) % batch_size == 1
-    return Batches(split, batch_size, shuffle=True, augment=augment, seed=seed, drop_last=alone)
+    shared = None if views is None else 0
+    return Batches(
+        split, batch_size, shuffle=True, augment=augment, seed=seed, drop_last=alone, views=views, view_seed=shared
+    )
 
 
 def _seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
