@@ -12,8 +12,7 @@ from mentorch._errors import UsageError, unknown
 from mentorch.cli._recipe import Recipe
 from mentorch.comparison import training_batches
 from mentorch.data import Augment, Batch, Batches, Dataset, Normalize, load, standard
-from mentorch.training import History, Monitor, fit
-from mentorch.training._optimizers import Plateau
+from mentorch.training import History, Monitor, Plateau, fit
 
 CHECKPOINT_SECONDS = 20.0  # what a kill may cost where an epoch takes less
 MIN_DELTA = 2e-4  # what counts as an improvement for early stopping, as in the older toolkit
