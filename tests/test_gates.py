@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import json
 import math
 import pickle
 from collections.abc import Callable
@@ -13,7 +14,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mentorch import gates
-from mentorch.gates import Between, Constant, Cosine, Decay, Linear, Steps, Warmup, as_gate, progress_at
+from mentorch._errors import UsageError
+from mentorch.gates import (
+    Between,
+    Constant,
+    Cosine,
+    Decay,
+    Linear,
+    PerEpoch,
+    Steps,
+    Warmup,
+    as_data,
+    as_gate,
+    from_data,
+    progress_at,
+)
 
 fractions = st.floats(0.0, 1.0)
 weights = st.floats(-1e6, 1e6)
@@ -29,6 +44,7 @@ MADE: dict[type, st.SearchStrategy[Any]] = {
     Decay: st.builds(Decay, st.floats(0, 1e6)),
 }
 MADE[Warmup] = st.builds(Warmup, fractions, weights | st.one_of(*MADE.values()))
+MADE[PerEpoch] = st.builds(PerEpoch, st.integers(2, 300), weights | st.one_of(*MADE.values()))
 any_gate = st.one_of(*MADE.values())
 
 
@@ -222,3 +238,51 @@ def test_progress_never_falls_and_stays_a_fraction(steps: int) -> None:
 
 def test_a_single_step_is_at_the_start() -> None:
     assert progress_at(0, 1) == 0.0
+
+
+@given(any_gate)
+def test_a_gate_survives_being_written(gate: Any) -> None:
+    assert from_data(json.loads(json.dumps(as_data(gate)))) == gate
+
+
+def test_numbers_and_names_are_gates_in_files() -> None:
+    assert as_data(0.5) == 0.5 == from_data(0.5)
+    assert from_data("linear") == Linear(0.0, 1.0)
+    assert from_data({"warmup": {"length": 0.5, "then": "cosine"}}) == Warmup(0.5, Cosine())
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("lineer", "did you mean 'linear'"),
+        ({"linear": {"begin": 1}}, "begin"),
+        ({"linear": {}, "cosine": {}}, "a number, a name"),
+        ({"linear": 3}, "written as a mapping"),
+        ({"between": {"start": 2, "end": 3}}, "between 0 and 1"),
+        ("between", "start"),
+        (True, "a number, a name"),
+        (None, "a number, a name"),
+        ({"perepoch": {"epochs": 2, "then": "no"}}, "unknown gate 'no'"),
+    ],
+)
+def test_what_is_no_gate_in_a_file_is_named(data: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        from_data(data)
+
+
+def test_a_gate_of_ones_own_has_no_written_form() -> None:
+    with pytest.raises(UsageError, match="no written form"):
+        as_data(math.sqrt)
+
+
+@given(st.integers(2, 400), st.integers(1, 2000), st.data())
+def test_a_gate_per_epoch_stands_still_within_an_epoch(epochs: int, per_epoch: int, data: st.DataObject) -> None:
+    step = data.draw(st.integers(0, epochs * per_epoch - 1))
+    assert PerEpoch(epochs)(progress_at(step, epochs * per_epoch)) == Linear()(step // per_epoch / (epochs - 1))
+    for edge in (step // per_epoch * per_epoch, (step // per_epoch + 1) * per_epoch - 1):
+        assert PerEpoch(epochs)(progress_at(edge, epochs * per_epoch)) == step // per_epoch / (epochs - 1)
+
+
+def test_a_gate_per_epoch_needs_two_of_them() -> None:
+    with pytest.raises(UsageError, match="at least 2"):
+        PerEpoch(1)

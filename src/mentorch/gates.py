@@ -6,10 +6,11 @@ closed: the edge is not computed. The same values serve as learning-rate schedul
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
-from mentorch._errors import UsageError
+from mentorch._errors import UsageError, unknown
 
 Gate = Callable[[float], float]
 """Anything that maps progress in [0, 1] to a weight."""
@@ -167,6 +168,33 @@ class Decay:
         return 1.0 / (1.0 + self.rate * progress)
 
 
+@dataclass(frozen=True)
+class PerEpoch:
+    """Another gate that moves once per epoch: epoch ``e`` of ``epochs`` has ``then(e / (epochs - 1))``.
+
+    >>> gate = PerEpoch(epochs=3, then=Linear(0.0, 1.0))
+    >>> [gate(progress_at(step, 6)) for step in range(6)]
+    [0.0, 0.0, 0.5, 0.5, 1.0, 1.0]
+
+    Args:
+        epochs: of the whole training, as :func:`mentorch.fit` has it; at least 2.
+        then: what moves.
+    """
+
+    epochs: int
+    then: float | Gate = Linear()
+
+    def __post_init__(self) -> None:
+        as_gate(self.then)
+        if self.epochs < 2:
+            raise UsageError(f"a gate that moves per epoch needs at least 2 epochs, got {self.epochs}")
+
+    def __call__(self, progress: float) -> float:
+        # step i of S = n * epochs has progress i / (S - 1), a little above i / S and below (i + 1) / S
+        epoch = min(int(progress * self.epochs), self.epochs - 1)
+        return as_gate(self.then)(epoch / (self.epochs - 1))
+
+
 def as_gate(value: float | Gate) -> Gate:
     """A number becomes a :class:`Constant`; a gate stays what it is.
 
@@ -187,3 +215,55 @@ def progress_at(step: int, steps: int) -> float:
     [0.0, 0.25, 0.5, 0.75, 1.0]
     """
     return step / (steps - 1) if steps > 1 else 0.0
+
+
+KINDS: Mapping[str, type] = {
+    kind.__name__.lower(): kind for kind in (Constant, Linear, Cosine, Between, Steps, Warmup, Decay, PerEpoch)
+}
+"""The gates by name, as they are written in files."""
+
+
+def as_data(gate: float | Gate) -> Any:
+    """A gate as plain data: a number, or ``{name: fields}``.
+
+    >>> as_data(Warmup(0.25, Linear(1.0, 0.0)))
+    {'warmup': {'length': 0.25, 'then': {'linear': {'start': 1.0, 'end': 0.0}}}}
+
+    Raises:
+        UsageError: for a gate that is not one of :data:`KINDS`.
+    """
+    if isinstance(gate, int | float):
+        return gate
+    name = type(gate).__name__.lower()
+    if KINDS.get(name) is not type(gate):
+        raise UsageError(f"{gate!r} has no written form: only these have one: {', '.join(KINDS)}")
+    values = {field.name: getattr(gate, field.name) for field in fields(gate)}  # type: ignore[arg-type]
+    if "then" in values:
+        values["then"] = as_data(values["then"])
+    return {name: {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}}
+
+
+def from_data(data: Any) -> float | Gate:
+    """The gate that :func:`as_data` wrote; a name alone is a gate with its defaults.
+
+    >>> from_data("linear")
+    Linear(start=0.0, end=1.0)
+
+    Raises:
+        UsageError: for another form, an unknown name, or fields that the gate does not have.
+    """
+    if isinstance(data, int | float) and not isinstance(data, bool):
+        return data
+    spec = {data: {}} if isinstance(data, str) else data
+    if not isinstance(spec, Mapping) or len(spec) != 1:
+        raise UsageError(f"a gate is a number, a name or {{name: fields}}, got {data!r}")
+    ((name, values),) = spec.items()
+    if name not in KINDS:
+        raise unknown("gate", name, KINDS)
+    if not isinstance(values, Mapping):
+        raise UsageError(f"gate {name!r}: fields are written as a mapping, got {values!r}")
+    try:
+        made: Gate = KINDS[name](**{k: from_data(v) if k == "then" else v for k, v in values.items()})
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"gate {name!r}: {error}") from error
+    return made
