@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mentorch import Edge, Graph, RunError, UsageError, freeze, gates
+from mentorch import Edge, Graph, RunError, UsageError, freeze, gates, losses
 
 N, D, K = 6, 4, 3
 
@@ -563,3 +563,40 @@ def test_who_learns_and_who_teaches() -> None:
     graph = make()
     assert graph.learning == ("student",)
     assert graph.frozen == ("teacher",)
+
+
+def _mutual() -> Graph:
+    torch.manual_seed(0)
+    nodes = {n: nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)) for n in "abc"}
+    edges = [Edge("labels", n, F.cross_entropy) for n in nodes]
+    return Graph(nodes, [*edges, *(Edge(s, t, losses.kd) for s in nodes for t in nodes if s != t)])
+
+
+def test_only_some_nodes_learn() -> None:
+    graph, inputs, labels = _mutual(), torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1])
+    everything = graph(inputs, labels=labels)
+    kept = {name: value.clone() for name, value in graph.nodes["a"].state_dict().items()}
+    some = graph(inputs, labels=labels, only=("b",))
+    assert list(some) == [name for name in everything if "-> b" in name]
+    assert all(torch.equal(some[name], everything[name]) for name in some)
+    sum(some.values()).backward()
+    assert all((p.grad is not None) == (name == "b") for name in "abc" for p in graph.nodes[name].parameters())
+    assert all(torch.equal(kept[name], value) for name, value in graph.nodes["a"].state_dict().items())
+    assert all(m.track_running_stats for m in graph.modules() if isinstance(m, nn.BatchNorm1d))
+    assert graph.nodes["b"][1].num_batches_tracked == 2
+
+
+def test_each_softmax_is_computed_once() -> None:
+    """Three networks as sources and as targets, six edges: six, not twelve."""
+    graph, inputs, labels = _mutual(), torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1])
+    for edge in graph.edges:
+        assert edge.loss in (losses.kd, F.cross_entropy)
+    with torch.profiler.profile() as profile:
+        graph(inputs, labels=labels)
+    counts = {event.key: event.count for event in profile.key_averages()}
+    assert counts["aten::_log_softmax"] == 6 + 3  # and one for each cross-entropy
+
+
+def test_an_edge_knows_its_nodes() -> None:
+    graph = _mutual()
+    assert [(graph.sources_of(edge), graph.target_of(edge)) for edge in graph.edges][2:4] == [((), "c"), (("a",), "b")]

@@ -1,6 +1,8 @@
 """Frozen networks: teachers that cannot be trained, changed or put in training mode by accident."""
 
+import contextlib
 import types
+from collections.abc import Iterable, Iterator
 from typing import Literal, TypeVar
 
 from torch import nn
@@ -33,3 +35,21 @@ def freeze(network: M, *, statistics: Literal["running", "batch"] = "running") -
 def is_frozen(network: nn.Module) -> bool:
     """Whether :func:`freeze` was called on the network."""
     return getattr(network.train, "__func__", None) is _stay_frozen
+
+
+@contextlib.contextmanager
+def statistics_kept(networks: Iterable[nn.Module]) -> Iterator[None]:
+    """Batch normalisation in training mode uses the statistics of the batch, as always, but does not record them."""
+    found = [
+        module
+        for network in networks
+        for module in network.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training and module.track_running_stats
+    ]
+    try:
+        for module in found:
+            module.track_running_stats = False
+        yield
+    finally:
+        for module in found:
+            module.track_running_stats = True

@@ -2,7 +2,7 @@
 
 import contextlib
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from mentorch._edge import Edge, named_terms, owned
 from mentorch._errors import MentorchError, RunError, UsageError, unknown
-from mentorch._freeze import is_frozen
+from mentorch._freeze import is_frozen, statistics_kept
+from mentorch._math import computed_once
 from mentorch._tap import BATCH, Address, Tap, parse, select
 from mentorch.gates import as_gate
 
@@ -108,7 +109,9 @@ class Graph(nn.Module):
         """What a node's optimiser trains: the node's own parameters and those of the edges that point to it."""
         self._know(name)
         seen: set[int] = set()
-        parts = [self.owned[str(i)] for i, e in enumerate(self.edges) if str(i) in self.owned and self._root(e) == name]
+        parts = [
+            self.owned[str(i)] for i, e in enumerate(self.edges) if str(i) in self.owned and self.target_of(e) == name
+        ]
         for module in (self.nodes[name], *parts):
             for parameter in module.parameters():
                 if parameter.requires_grad and id(parameter) not in seen:
@@ -136,6 +139,7 @@ class Graph(nn.Module):
         index: Tensor | None = None,
         progress: float = 0.0,
         given: Mapping[str, Tensor] | None = None,
+        only: Collection[str] | None = None,
     ) -> dict[str, Tensor]:
         """The weighted loss of every open edge; their sum is what a step minimises.
 
@@ -146,6 +150,8 @@ class Graph(nn.Module):
             progress: training progress in [0, 1], for the gates.
             given: address in a frozen node -> what would be read there for these inputs, known from earlier; a node
                 of which nothing else is read does not run.
+            only: the edges to these nodes and no others; the other nodes then teach without being trained, and their
+                running statistics stay as they are.
 
         Returns:
             Name of the edge -> scalar; a loss that returns named terms gives one entry per term, ``edge/term``.
@@ -156,12 +162,35 @@ class Graph(nn.Module):
         weights = [gate(progress) for gate in self._gates]
         live = tuple(i for i, weight in enumerate(weights) if weight != 0.0)
         given = self._accept(given)
+        if only is not None:
+            live = tuple(i for i in live if self.target_of(self.edges[i]) in only)
         plan = self._plan(live, tuple(given))
-        if self._compiled is None:
-            return self._losses(inputs, labels, index, given, live, plan, weights)
-        # sets of open edges, modes and batch sizes share a limit that is meant for accidents
-        with torch._dynamo.config.patch(recompile_limit=1024, accumulated_recompile_limit=1024):
+        with contextlib.ExitStack() as stack:
+            if only is not None:
+                stack.enter_context(statistics_kept(self.nodes[name] for name in self.learning if name not in only))
+            if self._compiled is None:
+                stack.enter_context(computed_once())
+                return self._losses(inputs, labels, index, given, live, plan, weights)
+            # sets of open edges, modes and batch sizes share a limit that is meant for accidents
+            stack.enter_context(torch._dynamo.config.patch(recompile_limit=1024, accumulated_recompile_limit=1024))
             return self._compiled(inputs, labels, index, given, live, plan, self._on_device(weights))
+
+    def eager(self, *batch: Any) -> dict[str, Tensor]:
+        """What a call gives, computed without the compiler: for looking into a step."""
+        compiled, self._compiled = self._compiled, None
+        try:
+            return self.forward(*batch)
+        finally:
+            self._compiled = compiled
+
+    def target_of(self, edge: Edge) -> str:
+        """The node that an edge points to."""
+        return self._addresses[edge.targets[0]].root
+
+    def sources_of(self, edge: Edge) -> tuple[str, ...]:
+        """The nodes that an edge comes from, each once; parts of the batch are none."""
+        roots = dict.fromkeys(self._addresses[text].root for text in edge.sources)
+        return tuple(root for root in roots if root in self.nodes)
 
     def compile(self, **options: Any) -> None:
         """Compile nodes and losses into one graph; gates may move freely, each set of open edges is compiled once.
@@ -238,11 +267,12 @@ class Graph(nn.Module):
         weights: Sequence[float] | Tensor,
     ) -> dict[str, Tensor]:
         values = self._values(inputs, labels, index, given, plan)
+        taught = {source: values[source].detach() for i in live for source in self.edges[i].sources}
         losses: dict[str, Tensor] = {}
         with _full_precision(values):
             for i in live:
                 edge = self.edges[i]
-                teachers = [values[source].detach() for source in edge.sources]
+                teachers = [taught[source] for source in edge.sources]
                 student = _read(values, edge.target)
                 if edge.adapter is not None:
                     student = edge.adapter(student)
@@ -296,7 +326,7 @@ class Graph(nn.Module):
     def _plan(self, live: tuple[int, ...], given: tuple[str, ...] = ()) -> Plan:
         """Which roots to read for a set of live edges: name, whether gradients are needed, addresses not given."""
         if (live, given) not in self._plans:
-            targets = {self._root(self.edges[i]) for i in live}
+            targets = {self.target_of(self.edges[i]) for i in live}
             wanted: dict[str, dict[str, None]] = {}
             for i in live:
                 for text in (*self.edges[i].targets, *self.edges[i].sources):
@@ -317,9 +347,6 @@ class Graph(nn.Module):
         if self._weights is None or self._weights[0] != key:
             self._weights = key, torch.tensor(weights)
         return self._weights[1]
-
-    def _root(self, edge: Edge) -> str:
-        return self._addresses[edge.targets[0]].root
 
     def _owned_modules(self) -> Iterator[nn.Module]:
         for parts in self.owned.values():
@@ -344,7 +371,7 @@ class Graph(nn.Module):
         for edge in self.edges:
             if any(made.count(id(part)) > 1 for part in owned(edge).values()):
                 raise UsageError(f"edge {edge.name!r} shares a loss or adapter that owns weights: make one for each")
-        targets = {self._root(edge) for edge in self.edges}
+        targets = {self.target_of(edge) for edge in self.edges}
         for name in self.learning:
             if name not in targets:
                 raise UsageError(f"no edge points to {name!r}: freeze it, or add an edge to it")

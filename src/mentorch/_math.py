@@ -1,5 +1,8 @@
 """Small pieces of numerical care that losses, metrics and scores share."""
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -72,6 +75,41 @@ def align(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     size = (min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3]))
     first, second = (t if t.shape[2:] == size else F.adaptive_avg_pool2d(t, size) for t in (a, b))
     return first, second
+
+
+_known: ContextVar[dict[Any, tuple[Tensor, Tensor]] | None] = ContextVar("known", default=None)
+
+
+@contextlib.contextmanager
+def computed_once() -> Iterator[None]:
+    """Inside, :func:`log_probabilities` of a tensor is computed once, however many losses ask for it."""
+    before = _known.set({})
+    try:
+        yield
+    finally:
+        _known.reset(before)
+
+
+def log_probabilities(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """``log_softmax(logits / temperature)`` over the classes, ``[N, K, ...]``.
+
+    >>> logits = torch.zeros(1, 2)
+    >>> with computed_once():
+    ...     log_probabilities(logits) is log_probabilities(logits)
+    True
+    """
+    known = None if torch.compiler.is_compiling() else _known.get()  # a compiler finds what is common by itself
+    if known is None:
+        return F.log_softmax(logits / temperature, dim=1)
+    key = (id(logits), temperature)
+    if key not in known:  # logits are kept as well: as long as they live no other tensor has their id
+        known[key] = logits, F.log_softmax(logits / temperature, dim=1)
+    return known[key][1]
+
+
+def constant(x: Tensor) -> Tensor:
+    """``x`` without gradient: itself, where it has none."""
+    return x.detach() if x.requires_grad else x
 
 
 def per_sample(x: Tensor) -> Tensor:

@@ -742,3 +742,59 @@ def test_short_epochs_share_a_checkpoint_and_the_last_one_has_its_own(
     written.clear()
     fit(deep(), data(3), run=tmp_path / "rare", checkpoint_seconds=1000.0, **options)
     assert written == [5]
+
+
+def test_alternating_updates_are_those_of_a_loop_by_hand(data: MakeData) -> None:
+    """Algorithm 1 of deep mutual learning: each node learns from what the others say after their turn."""
+
+    def nodes() -> dict[str, nn.Module]:
+        torch.manual_seed(0)
+        return {n: nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)) for n in "ab"}
+
+    train = data(3)
+    one = nodes()
+    edges = [Edge("labels", n, F.cross_entropy) for n in "ab"] + [
+        Edge("b", "a", F.mse_loss),
+        Edge("a", "b", F.mse_loss),
+    ]
+    each = {"a": SGD, "b": partial(torch.optim.SGD, lr=0.2, momentum=0.9)}
+    fit(Graph(one, edges), train, optimizer=each, epochs=2, update="alternating", progress=False)
+
+    other = nodes()
+    optimizers = {n: each[n](list(other[n].parameters())) for n in "ab"}
+    for inputs, labels in train * 2:
+        for name, peer in (("a", "b"), ("b", "a")):
+            statistics = copy.deepcopy(other[peer].state_dict())
+            with torch.no_grad():
+                teacher = other[peer](inputs)
+            other[peer].load_state_dict(statistics)  # being asked is no training
+            optimizers[name].zero_grad()
+            student = other[name](inputs)
+            (F.cross_entropy(student, labels) + F.mse_loss(student, teacher)).backward()
+            optimizers[name].step()
+    for n in "ab":
+        assert same(one[n].state_dict(), other[n].state_dict())
+
+
+def test_alternating_differs_from_simultaneous_and_resumes(data: MakeData, tmp_path: Path) -> None:
+    def train(update: Any, **options: Any) -> Graph:
+        torch.manual_seed(0)
+        edges = [Edge("labels", n, F.cross_entropy) for n in "ab"]
+        edges += [Edge("b", "a", F.mse_loss), Edge("a", "b", F.mse_loss)]
+        graph = Graph({"a": nn.Linear(4, 3), "b": nn.Linear(4, 3)}, edges)
+        fit(graph, data(4), optimizer=dict.fromkeys("ab", ADAM), epochs=2, update=update, progress=False, **options)
+        return graph
+
+    whole = train("alternating")
+    assert not same(state(whole, "b"), state(train("simultaneous"), "b"))
+
+    def stop(training: Any) -> None:
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        train("alternating", run=tmp_path, checkpoint_every=1, callbacks=[On("step", stop, at=[6])])
+    resumed = train("alternating", run=tmp_path, checkpoint_every=1, resume=True)
+    assert same(state(resumed, "a"), state(whole, "a"))
+    assert same(state(resumed, "b"), state(whole, "b"))
+    with pytest.raises(RunError, match="turns"):
+        train("simultaneous", run=tmp_path, resume=True)

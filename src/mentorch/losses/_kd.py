@@ -1,10 +1,9 @@
 """Soft targets."""
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from mentorch._errors import UsageError
-from mentorch._math import full_precision, per_sample, same_shape
+from mentorch._math import constant, full_precision, log_probabilities, per_sample, same_shape
 from mentorch.losses._info import LossInfo
 
 
@@ -19,7 +18,7 @@ def kd(student: Tensor, teacher: Tensor, *, temperature: float = 4.0, t_squared:
     Args:
         student: logits, shape ``[N, K]``; or ``[N, K, H, W]``, then pixels are averaged.
         teacher: logits, same shape; no gradient reaches them.
-        temperature: T > 0.
+        temperature: T > 0 of the softmax on both sides.
         t_squared: ``False`` leaves out T squared, only to reproduce code that forgot it.
 
     Returns:
@@ -41,9 +40,8 @@ def kd(student: Tensor, teacher: Tensor, *, temperature: float = 4.0, t_squared:
     if temperature <= 0:
         raise UsageError(f"kd: the temperature must be positive, not {temperature}")
     same_shape("kd", student, teacher, "both need the same classes")
-    student, teacher = full_precision(student, teacher.detach())
-    log_q = F.log_softmax(student / temperature, dim=1)  # [N, K]
-    log_p = F.log_softmax(teacher / temperature, dim=1)
+    student, teacher = full_precision(student, constant(teacher))
+    log_q, log_p = log_probabilities(student, temperature), log_probabilities(teacher, temperature)  # [N, K]
     divergence = (log_p.exp() * (log_p - log_q)).sum(1)  # [N]
     return per_sample(divergence) * (temperature**2 if t_squared else 1.0)
 

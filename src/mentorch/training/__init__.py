@@ -3,6 +3,8 @@
 from mentorch.training._cache import OpenCache as OpenCache
 from mentorch.training._cache import TeacherCache as TeacherCache
 from mentorch.training._callbacks import On as On
+from mentorch.training._diagnosis import agreement as agreement
+from mentorch.training._diagnosis import diagnose as diagnose
 from mentorch.training._evaluate import evaluate as evaluate
 from mentorch.training._evaluate import evaluating as evaluating
 from mentorch.training._fit import fit as fit

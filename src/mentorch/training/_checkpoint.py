@@ -1,5 +1,6 @@
 """Checkpoints: tensors as safetensors, the rest as JSON, whole or not there, nothing ever unpickled."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -8,7 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -189,3 +190,13 @@ def set_random_state(state: Mapping[str, Any], generators: Sequence[torch.Genera
 
         name, keys, *rest = state["numpy"]
         np.random.set_state((name, keys.numpy().astype("uint32"), *rest))
+
+
+@contextlib.contextmanager
+def undisturbed(generators: Sequence[torch.Generator] = ()) -> Iterator[None]:
+    """Whatever happens inside draws nothing from the random streams of training."""
+    state = random_state(generators)
+    try:
+        yield
+    finally:
+        set_random_state(state, generators)

@@ -18,9 +18,11 @@ from mentorch.training import _loggers
 from mentorch.training._batches import Batch, count, generators, to_device, walk
 from mentorch.training._cache import OpenCache, TeacherCache
 from mentorch.training._callbacks import On
-from mentorch.training._evaluate import Metric, check_whole, evaluate, metrics_of
+from mentorch.training._check import check_alive, check_choices, check_numbers, check_validation
+from mentorch.training._checkpoint import undisturbed
+from mentorch.training._evaluate import Metric, evaluate
 from mentorch.training._history import History
-from mentorch.training._loop import Loop, undisturbed
+from mentorch.training._loop import Loop
 from mentorch.training._optimizers import OneOrEach, Schedule, Steering
 from mentorch.training._training import Monitor, Training
 
@@ -36,6 +38,7 @@ def fit(
     metrics: Mapping[str, Metric] | Mapping[str, Mapping[str, Metric]] | None = None,
     monitor: Monitor | None = None,
     select: Literal["last", "best"] = "last",
+    update: Literal["simultaneous", "alternating"] = "simultaneous",
     patience: int | None = None,
     clip_norm: float | None = None,
     clip_value: float | None = None,
@@ -54,9 +57,10 @@ def fit(
     tensorboard: bool = True,
     steps_per_epoch: int | None = None,
     log_every: int = 50,
+    diagnose: int | None = None,
     progress: bool = True,
 ) -> History:
-    """Train every learning node of a graph; all nodes are updated simultaneously, from one backward pass.
+    """Train every learning node of a graph, by default all at once, from one backward pass.
 
     Args:
         graph: what is trained, in place. Adapters that are not built yet are built from the first batch.
@@ -69,6 +73,9 @@ def fit(
         metrics: see :func:`evaluate`.
         monitor: which validation metric decides about the best epoch; accuracy of the first learning node by default.
         select: which weights the nodes have at the end; those of the best epoch are in the history in any case.
+        update: ``"alternating"`` trains the learning nodes one after the other on each batch, each from what the
+            others say after their turn (algorithm 1 of arXiv 1706.00384); it costs that many forward passes, and each
+            node needs an optimiser of its own.
         patience: stop after this many epochs without improvement of the monitored metric.
         clip_norm: limit of the gradient norm, per optimiser.
         clip_value: limit of each gradient element.
@@ -91,6 +98,9 @@ def fit(
         tensorboard: whether ``run`` gets TensorBoard events.
         steps_per_epoch: batches per epoch, for data without a length.
         log_every: optimiser steps between readings of the losses; nothing waits for the device in between.
+        diagnose: every so many epochs, and in the last, the record says what each edge asks of its node, who is right
+            where, and where the time goes; see :func:`mentorch.training.diagnose` and
+            :func:`mentorch.training.agreement`.
         progress: show a progress bar if this is a terminal.
 
     Returns:
@@ -102,11 +112,13 @@ def fit(
             folder is in use, already holds another run, or cannot be written, and if a frozen node changed.
         KeyboardInterrupt: after Ctrl-C, once the step is finished and a checkpoint is written.
     """
-    _check(epochs, accumulate, log_every, train, run, resume, ema, clip_norm, clip_value, checkpoint_every)
-    _check_choice(select, patience, validation, resume)
+    check_numbers(
+        epochs, accumulate, log_every, train, run, resume, ema, clip_norm, clip_value, checkpoint_every, diagnose
+    )
+    check_choices(select, update, patience, validation, resume, accumulate)
     monitor = monitor or Monitor()
     if validation is not None:
-        _check_validation(graph, validation, metrics, monitor)
+        check_validation(graph, validation, metrics, monitor)
     fabric = fabric or _make_fabric(device, precision)
     graph.to(fabric.device)
     per_epoch = count(train, steps_per_epoch, "train", fabric.world_size)
@@ -120,6 +132,10 @@ def fit(
     )
     if validation is None and any(training.steering.plateaus.values()):
         raise UsageError("Plateau needs validation data: pass validation=")
+    check_alive(training)
+    turns = graph.learning if update == "alternating" else ()
+    if missing := set(turns) - set(training.steering.optimizers):
+        raise UsageError(f"alternating updates need an optimiser for each node: {', '.join(sorted(missing))} has none")
     if ema is not None:
         training.averages = {name: _copy_of(graph.nodes[name]) for name in graph.learning}
     if compile:
@@ -146,6 +162,9 @@ def fit(
         checkpoint_seconds=checkpoint_seconds,
         log_every=log_every,
         cache=kept,
+        turns=turns,
+        diagnose=diagnose,
+        validation=validation,
     )
     writes = loop.run is not None and fabric.is_global_zero
     with contextlib.ExitStack() as stack:
@@ -169,58 +188,6 @@ def fit(
         loop.go()
     _finish(training, select)
     return training.history
-
-
-def _check(
-    epochs: int,
-    accumulate: int,
-    log_every: int,
-    train: Iterable[Any],
-    run: str | Path | None,
-    resume: object,
-    ema: float | None,
-    clip_norm: float | None,
-    clip_value: float | None,
-    checkpoint_every: int | None,
-) -> None:
-    for name, value in {"epochs": epochs, "accumulate": accumulate, "log_every": log_every}.items():
-        if value < 1:
-            raise UsageError(f"{name} must be at least 1, got {value}")
-    for name, limit in {"clip_norm": clip_norm, "clip_value": clip_value}.items():
-        if limit is not None and limit <= 0:
-            raise UsageError(f"{name} must be positive, got {limit}")
-    if ema is not None and not 0 < ema < 1:
-        raise UsageError(f"ema is a decay between 0 and 1, got {ema}")
-    if checkpoint_every is not None and checkpoint_every < 1:
-        raise UsageError(f"checkpoint_every must be at least 1, got {checkpoint_every}")
-    if isinstance(train, Iterator):
-        raise UsageError("train is an iterator and would be used up after one epoch: pass what it iterates over")
-    if run is None and (resume or checkpoint_every):
-        raise UsageError("resume and checkpoint_every need a run folder: pass run=")
-
-
-def _check_choice(select: str, patience: int | None, validation: Iterable[Any] | None, resume: object) -> None:
-    if select not in ("last", "best"):
-        raise UsageError(f"select is 'last' or 'best', got {select!r}")
-    if resume not in (True, False, "previous"):
-        raise UsageError(f"resume is True, False or 'previous', got {resume!r}")
-    if patience is not None and patience < 1:
-        raise UsageError(f"patience must be at least 1, got {patience}")
-    for name, wanted in {"select='best'": select == "best", "patience": patience is not None}.items():
-        if wanted and validation is None:
-            raise UsageError(f"{name} needs validation data: pass validation=")
-
-
-def _check_validation(graph: Graph, validation: Iterable[Any], metrics: Mapping[str, Any] | None, to: Monitor) -> None:
-    if isinstance(validation, Iterator):
-        raise UsageError("validation is an iterator and would be used up after one epoch: pass what it iterates over")
-    check_whole(validation)
-    if to.node not in ("", "*", *graph.learning):
-        raise UsageError(f"monitor: {to.node!r} is no learning node (known: {', '.join(graph.learning)})")
-    for name in to.nodes(graph):
-        known = metrics_of(name, metrics, graph)
-        if to.metric not in known:
-            raise UsageError(f"monitor: no metric {to.metric!r} of {name!r} (known: {', '.join(known)}): pass monitor=")
 
 
 def _make_fabric(device: str, precision: Literal["32-true", "16-mixed", "bf16-mixed"]) -> Any:

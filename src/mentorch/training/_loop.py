@@ -7,7 +7,7 @@ import operator
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from mentorch._errors import RunError, UsageError
+from mentorch.gates import progress_at
 from mentorch.networks import state_hash
 from mentorch.training import _checkpoint, _loggers
 from mentorch.training._batches import samples_in, to_device, walk
 from mentorch.training._cache import OpenCache
 from mentorch.training._callbacks import On, emit
+from mentorch.training._diagnosis import agreement, diagnose
 from mentorch.training._optimizers import clip
 from mentorch.training._training import Monitor, Training
 
@@ -48,11 +50,16 @@ class Loop:
     checkpoint_seconds: float
     log_every: int
     cache: OpenCache | None = None
+    turns: tuple[str, ...] = ()
+    diagnose: int | None = None
+    validation: Any = None
     loggers: list[_loggers.Logger] = field(default_factory=list)
     bar: _loggers.Bar | None = None
     interrupted: threading.Event = field(default_factory=threading.Event)
     random: dict[str, Any] | None = None
     since: float = 0.0
+    waited: float = 0.0
+    scaled: bool = False
     saved: float = field(default_factory=time.monotonic)
 
     def restore(self, resume: bool | Literal["previous"]) -> None:
@@ -91,6 +98,7 @@ class Loop:
             "optimizers": {name: type(each).__name__ for name, each in training.steering.optimizers.items()},
             "ema": self.ema,
             "cache": self.cache and self.cache.rounding,
+            "turns": self.turns,
             "frozen": {name: state_hash(training.graph.nodes[name]) for name in training.graph.frozen},
         }
 
@@ -113,9 +121,10 @@ class Loop:
 
     def _epoch(self) -> None:
         training = self.training
-        self.since = time.perf_counter()
+        self.since, self.waited = time.perf_counter(), 0.0
         training.graph.train()
-        for batch in self._batches():
+        batch = None
+        for batch in self._timed(self._batches()):
             if self._step(batch):
                 self._after_step()
         if training.batch != training.steps_per_epoch:
@@ -125,7 +134,7 @@ class Loop:
             )
         losses = self._read_losses()
         self._clock()
-        self._record(losses)
+        self._record(losses, batch)
         for logger in self.loggers:
             logger.epoch(training.history)
         emit(self.callbacks, "epoch", training.epoch, training)
@@ -135,6 +144,16 @@ class Loop:
             self._save()
         if self.interrupted.is_set():
             self._stop()
+
+    def _timed(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The batches; how long the loop waits for them is counted."""
+        while True:
+            began = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - began
+            if batch is None:
+                return
+            yield batch
 
     def _clock(self) -> None:
         """Count the time since the last call; validation is not counted."""
@@ -152,7 +171,7 @@ class Loop:
             training.epoch_random = _checkpoint.random_state(training.generators)
             return walk_from_here()
         # the order of foreign data may come from any generator: replay it from the start of the epoch
-        with undisturbed(training.generators):
+        with _checkpoint.undisturbed(training.generators):
             _checkpoint.set_random_state(training.epoch_random, training.generators)
             return walk_from_here()
 
@@ -161,15 +180,15 @@ class Loop:
         training = self.training
         steering, gathered = training.steering, training.batch % training.accumulate
         if not gathered:
+            steering.set_rates(training.progress)
             for optimizer in steering.optimizers.values():
                 optimizer.zero_grad(set_to_none=True)
         on_device = to_device(batch, self.fabric.device)
-        with self.autocast():
-            losses = self.module(*on_device, progress=training.progress, **self._given(batch, on_device))
-        if losses:
-            total = functools.reduce(operator.add, losses.values())
-            group = min(training.accumulate, training.steps_per_epoch - (training.batch - gathered))
-            self.backward(total / group if group > 1 else total)
+        given = self._given(batch, on_device, training.progress)
+        losses = self._descend(on_device, gathered, **given) if not self.turns else {}
+        for name in self.turns:
+            losses |= self._descend(on_device, gathered, only=(name,), **given)
+            self._update(steering.optimizers[name])
         size = samples_in(batch)
         for name, loss in losses.items():
             if name in training.sums:
@@ -181,40 +200,50 @@ class Loop:
         training.history.samples += size * self.fabric.world_size
         if training.batch % training.accumulate and training.batch != training.steps_per_epoch:
             return False
-        steering.set_rates(training.progress)
-        stepped = [self._update(optimizer) for optimizer in steering.optimizers.values()]
-        if self.scaler is not None and any(stepped):
+        if not self.turns:
+            for optimizer in steering.optimizers.values():
+                self._update(optimizer)
+        if self.scaler is not None and self.scaled:
             self.scaler.update()
+            self.scaled = False
         for name, average in training.averages.items():
             _update_average(average, training.graph.nodes[name], float(self.ema or 0.0))
         training.step += 1
         return True
 
-    def _given(self, batch: Any, on_device: Any) -> dict[str, Any]:
+    def _descend(self, on_device: Any, gathered: int, **options: Any) -> dict[str, Tensor]:
+        """Losses of a batch and their gradients."""
+        training = self.training
+        with self.autocast():
+            losses: dict[str, Tensor] = self.module(*on_device, progress=training.progress, **options)
+        if losses:
+            total = functools.reduce(operator.add, losses.values())
+            group = min(training.accumulate, training.steps_per_epoch - (training.batch - gathered))
+            self.backward(total / group if group > 1 else total)
+        return losses
+
+    def _given(self, batch: Any, on_device: Any, progress: float) -> dict[str, Any]:
         if self.cache is None:
             return {}
-        training = self.training
         # the index from where the data are: rows are looked up there, and nothing waits for the device
-        return {
-            "given": self.cache.given(
-                on_device.inputs, batch.index, epoch=training.epoch - 1, progress=training.progress
-            )
-        }
+        with self.autocast():
+            epoch = self.training.epoch - 1
+            return {"given": self.cache.given(on_device.inputs, batch.index, epoch=epoch, progress=progress)}
 
-    def _update(self, optimizer: torch.optim.Optimizer) -> bool:
-        """One optimiser's step; whether there was anything to do."""
+    def _update(self, optimizer: torch.optim.Optimizer) -> None:
+        """One optimiser's step, if there is anything to do."""
         if self.clip_norm is not None or self.clip_value is not None or self.scaler is not None:
             parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
             if not parameters:
-                return False
+                return
             if self.scaler is not None:
                 self.scaler.unscale_(optimizer)
             clip(parameters, self.clip_norm, self.clip_value)
         if self.scaler is not None:
             self.scaler.step(optimizer)
+            self.scaled = True
         else:
             optimizer.step()
-        return True
 
     def _after_step(self) -> None:
         training = self.training
@@ -271,7 +300,7 @@ class Loop:
             f"{kept}. A lower learning rate or clip_norm= may help"
         )
 
-    def _record(self, losses: dict[str, float]) -> None:
+    def _record(self, losses: dict[str, float], batch: Any) -> None:
         training, history = self.training, self.training.history
         record: dict[str, Any] = {
             "epoch": training.epoch,
@@ -283,15 +312,29 @@ class Loop:
         }
         score = None
         if self.evaluate is not None:
-            with undisturbed(training.generators), self.fabric.autocast():
+            with _checkpoint.undisturbed(training.generators), self.fabric.autocast():
                 # one process decides for all: running statistics differ between processes
                 record["validation"] = self.fabric.broadcast(self.evaluate(networks=training.averages))
             score = self._judge(record["validation"])
+        if self.diagnose and ((training.epoch - 1) % self.diagnose == 0 or training.epoch == training.epochs):
+            record["diagnosis"] = self._diagnose(batch)
         training.steering.end_epoch(score)
         history.records.append(record)
         early = training.epoch < training.epochs and not history.stopped
         if early and self.patience is not None and training.bad_epochs >= self.patience:
             history.stopped = f"no improvement of {self.monitor.metric} in {self.patience} epochs"
+
+    def _diagnose(self, batch: Any) -> dict[str, Any]:
+        """A closer look at the last batch of the epoch, and at the first validation samples."""
+        training = self.training
+        on_device, progress = to_device(batch, self.fabric.device), progress_at(training.step - 1, training.steps)
+        with _checkpoint.undisturbed(training.generators), self.autocast():
+            given = self._given(batch, on_device, progress)
+            found = diagnose(training.graph, *on_device, progress=progress, **given)
+            if self.validation is not None:
+                found["pairs"] = agreement(training.graph, self.validation, networks=training.averages)
+        found["seconds"]["data"] = self.waited / training.steps_per_epoch
+        return found
 
     def _judge(self, validation: Mapping[str, Mapping[str, float]]) -> float:
         """Keep the best weights; count epochs without improvement."""
@@ -319,16 +362,6 @@ class Loop:
         _checkpoint.save(self.run / "checkpoints", step, state)
         self.saved = time.monotonic()
         emit(self.callbacks, "checkpoint", training.checkpoints, training)
-
-
-@contextlib.contextmanager
-def undisturbed(generators: Sequence[torch.Generator] = ()) -> Iterator[None]:
-    """Whatever happens inside draws nothing from the random streams of training."""
-    state = _checkpoint.random_state(generators)
-    try:
-        yield
-    finally:
-        _checkpoint.set_random_state(state, generators)
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
