@@ -1,6 +1,7 @@
 import copy
 import gc
 import json
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from torch import nn
 
 from mentorch import RunError, UsageError, fit, freeze, losses, networks
 from mentorch.comparison import Method, Neighbours, Teacher, compare, measure, outputs, training_batches
-from mentorch.data import Dataset, Normalize, Split, load
+from mentorch.comparison._compare import _mistaken
+from mentorch.data import Dataset, Normalize, PadCrop, Split, load
 from mentorch.methods import WinnerTakesAll, distill, one_copy_each, supervise
 from mentorch.networks import Taps, cnn_small, cnn_tiny
 from mentorch.training import Monitor, On
@@ -355,3 +357,30 @@ def untrained(graph, train, **options):
         device="cpu",
         **{**options, "callbacks": ()},
     )
+
+
+def test_the_teacher_is_judged_on_what_students_see(digits: Dataset, teacher, methods, quick, tmp_path: Path) -> None:
+    augment = PadCrop(2)
+    known = Teacher(teacher, view=Normalize(digits.mean, digits.std))
+    results = compare(
+        student, methods, digits, fit=quick, run=tmp_path, teacher=known, augment=augment, seeds=[3], batch_size=16
+    )
+    batches, seen, right = training_batches(digits.train, 16, augment=augment, seed=3), 0, 0
+    for batch in batches:
+        logits = teacher(Normalize(digits.mean, digits.std)(batch.inputs))
+        right, seen = right + int((logits.argmax(1) == batch.labels).sum()), seen + len(batch.labels)
+    views = results["teacher"]["views"]
+    assert (views["images"], views["accuracy"]) == (seen, pytest.approx(right / seen))
+    assert 0 < views["entropy"] < math.log(10)
+
+
+@pytest.mark.parametrize(
+    ("seen", "known", "warns"), [(0.1, 0.1, True), (0.14, 0.9, True), (0.4, 0.9, True), (0.6, 0.9, False)]
+)
+def test_a_teacher_near_chance_is_named(seen: float, known: float, warns: bool) -> None:
+    why = _mistaken({"views": {"accuracy": seen}, "validation": {"accuracy": known}}, 10)
+    assert bool(why) == warns
+    assert _mistaken(None, 10) == ""
+    if warns:
+        assert f"{seen:.1%}" in why
+        assert "normalisation" in why

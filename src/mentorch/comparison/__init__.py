@@ -8,6 +8,7 @@ from mentorch.comparison._environment import environment as environment
 from mentorch.comparison._measure import Neighbours as Neighbours
 from mentorch.comparison._measure import latency as latency
 from mentorch.comparison._measure import measure as measure
+from mentorch.comparison._measure import on_views as on_views
 from mentorch.comparison._measure import outputs as outputs
 from mentorch.comparison._summary import interval as interval
 from mentorch.comparison._summary import summarise as summarise

@@ -17,7 +17,7 @@ from mentorch._files import read_json, write_json
 from mentorch._freeze import is_frozen
 from mentorch._graph import Graph, View
 from mentorch.comparison._environment import environment
-from mentorch.comparison._measure import Neighbours, latency, measure, outputs
+from mentorch.comparison._measure import Neighbours, latency, measure, on_views, outputs
 from mentorch.comparison._summary import summarise
 from mentorch.data import Augment, Batches, Dataset, Split
 from mentorch.networks import Taps, cost, taps
@@ -136,6 +136,7 @@ def compare(
     began = time.perf_counter()
     write_json(folder / "environment.json", environment())
     reference = _Reference(data, teacher, knn, retrieval, eval_batch_size)
+    shown = training_batches(data.train, batch_size, augment=augment, seed=seeds[0], views=views)
     example = data.train.images[:1].float() / 255
     job = _Job(
         student, data, fit, folder, reference, seeds, view, augment, views, batch_size, select, places, resume, save
@@ -151,11 +152,13 @@ def compare(
         "seconds": 0.0,
         "data": _describe_data(data),
         "select": select,
-        "teacher": reference.describe(example),
+        "teacher": reference.describe(example, shown),
         "student": {"network": student_name, **_describe_cost(fresh, example if view is None else view(example))},
         "rows": [],
         "summary": [],
     }
+    if why := _mistaken(results["teacher"], data.num_classes):
+        results["warnings"] = [why]
     for name, method in methods.items():
         for seed in seeds:
             row = job.row(name, method, seed)
@@ -178,8 +181,8 @@ class _Reference:
         if teacher is not None:
             self.logits, _ = outputs(teacher.network, data.test, view=teacher.view, batch_size=batch_size)
 
-    def describe(self, example: Tensor) -> dict[str, Any] | None:
-        """The teacher for ``results.json``."""
+    def describe(self, example: Tensor, shown: Batches) -> dict[str, Any] | None:
+        """The teacher for ``results.json``; ``shown`` are the training images as students see them."""
         if self.teacher is None:
             return None
         network, view = self.teacher.network, self.teacher.view
@@ -188,6 +191,7 @@ class _Reference:
             "network": self.teacher.name,
             **_describe_cost(network, example if view is None else view(example)),
             "source": self.teacher.source,
+            "views": on_views(network, shown, view=view),
             "validation": measure(network, self.data.validation, view=view, batch_size=self.batch_size),
             "test": measure(
                 network,
@@ -321,6 +325,19 @@ def training_batches(
     shared = None if views is None else 0
     return Batches(
         split, batch_size, shuffle=True, augment=augment, seed=seed, drop_last=alone, views=views, view_seed=shared
+    )
+
+
+def _mistaken(teacher: Mapping[str, Any] | None, classes: int) -> str:
+    """Why a teacher cannot be meant for these images; empty if it can."""
+    if teacher is None:
+        return ""
+    seen, known = teacher["views"]["accuracy"], teacher["validation"]["accuracy"]
+    if seen >= min(1.5 / classes, 0.9) and seen >= known / 2:
+        return ""
+    return (
+        f"the teacher is right for {seen:.1%} of the images as the student sees them, and for {known:.1%} of the "
+        "validation images: does it know this normalisation, this augmentation, this order of classes?"
     )
 
 

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +78,34 @@ class Neighbours:
             found["retrieval_map"] = ranked.interpolated
             found |= {f"precision_at_{depth}": value for depth, value in ranked.precision.items()}
         return found
+
+
+def on_views(
+    network: nn.Module, shown: Iterable[Any], *, view: View | None = None, enough: int = 1000
+) -> dict[str, float]:
+    """How right and how undecided a network is about images as a student sees them in training.
+
+    Args:
+        network: logits ``[N, K]``; run in evaluation mode, left as it was.
+        shown: batches of inputs and labels, augmented.
+        view: what the network sees of the inputs.
+        enough: so many images suffice; whole batches are taken.
+
+    Returns:
+        ``accuracy``, mean ``entropy`` of its class probabilities in nats, and ``images``, their number.
+    """
+    logits, labels, images = [], [], 0
+    with evaluating(network):
+        for batch in shown:
+            logits.append(network(batch.inputs if view is None else view(batch.inputs)))
+            labels.append(batch.labels)
+            images += len(batch.labels)
+            if images >= enough:
+                break
+    found = torch.cat(logits)
+    log_p = found.float().log_softmax(1)
+    right = _mean(metrics.accuracy(found, torch.cat(labels)))
+    return {"accuracy": float(right), "entropy": float(_mean(-(log_p.exp() * log_p).sum(1))), "images": images}
 
 
 def latency(network: nn.Module, example: Tensor, repeats: int = 15) -> float:
