@@ -1,6 +1,7 @@
 """The knowledge transfer graph: networks as nodes, losses under gates as edges."""
 
 import contextlib
+import functools
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -42,6 +43,8 @@ class Graph(nn.Module):
         nodes: networks under their names. A node is learning (some edge points to it) or frozen (see :func:`freeze`).
         edges: what flows; addresses are checked here.
         views: per node, what it sees of the inputs (a normalisation, say); the inputs as they are otherwise.
+        devices: per node, where it lives with what its edges own; ``to()`` moves the others. Its inputs are brought
+            there, and what it shows is brought to whom it teaches.
         example: ``(inputs, labels)`` of one small batch: adapters are built from it and every edge is tried once.
 
     Raises:
@@ -55,6 +58,7 @@ class Graph(nn.Module):
         edges: Sequence[Edge],
         *,
         views: Mapping[str, View] | None = None,
+        devices: Mapping[str, torch.device | str] | None = None,
         example: Sequence[Any] | None = None,
     ):
         super().__init__()
@@ -68,6 +72,7 @@ class Graph(nn.Module):
         for i, edge in enumerate(self.edges):
             if parts := owned(edge):
                 self.owned[str(i)] = nn.ModuleDict(parts)
+        self.devices = {name: torch.device(device) for name, device in (devices or {}).items()}
         self._addresses = {text: parse(text, nodes) for e in self.edges for text in (*e.sources, *e.targets)}
         self._check()
         self._taps = {t: Tap(a) for t, a in self._addresses.items() if a.tapped}
@@ -78,6 +83,7 @@ class Graph(nn.Module):
         self._weights: tuple[tuple[float, ...], Tensor] | None = None
         self._plans: dict[tuple[tuple[int, ...], tuple[str, ...]], Plan] = {}
         self.train()
+        self._place()
         self.built = not any(hasattr(m, "build") for m in self._owned_modules())
         if example is not None:
             self.build(*example)
@@ -88,6 +94,20 @@ class Graph(nn.Module):
         weakref.finalize(self, _remove, self._handles)
         if self._compiled is not None:
             self.compile(**self._compile_options)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._place()
+        return self
+
+    def _place(self) -> None:
+        for name, device in self.devices.items():
+            self.nodes[name].to(device)
+            if name in self._view_modules:
+                self._view_modules[name].to(device)
+        for i, edge in enumerate(self.edges):
+            if str(i) in self.owned and self.target_of(edge) in self.devices:
+                self.owned[str(i)].to(self.devices[self.target_of(edge)])
 
     def train(self, mode: bool = True) -> Self:
         if mode != self.training:
@@ -236,6 +256,8 @@ class Graph(nn.Module):
 
     def _try(self, edge: Edge, values: Mapping[str, Tensor]) -> None:
         student, teachers = _read(values, edge.target), [values[source] for source in edge.sources]
+        if self.devices:
+            teachers = [teacher.to(values[edge.targets[0]].device) for teacher in teachers]
         try:
             parts = owned(edge)
             for role in ("adapter", "loss"):
@@ -272,14 +294,18 @@ class Graph(nn.Module):
         with _full_precision(values):
             for i in live:
                 edge = self.edges[i]
-                teachers = [taught[source] for source in edge.sources]
-                student = _read(values, edge.target)
+                student, teachers = _read(values, edge.target), [taught[source] for source in edge.sources]
+                if self.devices:
+                    teachers = [teacher.to(values[edge.targets[0]].device) for teacher in teachers]
                 if edge.adapter is not None:
                     student = edge.adapter(student)
                 for name, value in named_terms(edge, edge.loss(student, *teachers)):
                     if name in losses:
                         raise UsageError(f"two losses are called {name!r}: rename the edge or the term")
                     losses[name] = (value.mean() if value.ndim else value) * weights[i]
+        if self.devices and losses:  # they are summed
+            together = next(iter(losses.values())).device
+            losses = {name: value.to(together) for name, value in losses.items()}
         return losses
 
     def _values(
@@ -288,22 +314,22 @@ class Graph(nn.Module):
         """Every tensor that the live edges read: each node runs once, and only if somebody needs it."""
         batch = {"inputs": inputs, "labels": labels, "index": index}
         values = {text: _at_least_single(tensor) for text, tensor in given.items()}
-        seen: dict[int, Any] = {}
+        seen: dict[Any, Any] = {}
         version = _version(inputs)
         for root, learns, addresses in plan:
             if root in BATCH:
                 for text in addresses:
                     values[text] = _from_batch(batch[root], self._addresses[text])
                 continue
-            view = self.views.get(root)
-            if view is not None and id(view) not in seen:
-                seen[id(view)] = view(inputs)
+            sight = self.devices.get(root), id(self.views.get(root))
+            if sight not in seen:
+                seen[sight] = self._see(root, inputs)
             taps = {text: self._taps[text] for text in addresses if text in self._taps}
             try:
                 for tap in taps.values():
                     tap.open()
                 with contextlib.nullcontext() if learns else torch.no_grad():
-                    output = self.nodes[root](inputs if view is None else seen[id(view)])
+                    output = self.nodes[root](seen[sight])
                 for text in addresses:
                     tensor = taps[text].take() if text in taps else select(output, self._addresses[text].pick, text)
                     values[text] = _at_least_single(tensor)
@@ -338,8 +364,9 @@ class Graph(nn.Module):
         return self._plans[live, given]
 
     def _see(self, name: str, inputs: Any) -> Any:
-        view = self.views.get(name)
-        return inputs if view is None else view(inputs)
+        view, device = self.views.get(name), self.devices.get(name)
+        brought = inputs if device is None else _bring(inputs, device)
+        return brought if view is None else view(brought)
 
     def _on_device(self, weights: list[float]) -> Tensor:
         """Weights as a tensor, kept while they do not change: constant gates never cause a transfer."""
@@ -375,9 +402,10 @@ class Graph(nn.Module):
         for name in self.learning:
             if name not in targets:
                 raise UsageError(f"no edge points to {name!r}: freeze it, or add an edge to it")
-        for name in self.views:
-            if name not in self.nodes:
-                raise UsageError(f"views: there is no node {name!r} (known: {', '.join(self.nodes)})")
+        for what, named in (("views", tuple(self.views)), ("devices", tuple(self.devices))):
+            for name in named:
+                if name not in self.nodes:
+                    raise UsageError(f"{what}: there is no node {name!r} (known: {', '.join(self.nodes)})")
         for address in self._addresses.values():
             if address.tapped and _is_compiled(self.nodes[address.root]):
                 raise UsageError(f"node {address.root!r} is compiled: build the graph first, then graph.compile()")
@@ -409,6 +437,12 @@ def _check_names(nodes: Mapping[str, nn.Module]) -> None:
             raise UsageError(f"{name!r} cannot name a node: not a string, reserved, empty, or with one of '.:, ' in it")
         if owners.setdefault(id(node), name) != name:
             raise UsageError(f"nodes {owners[id(node)]!r} and {name!r} are the same network")
+
+
+def _bring(inputs: Any, device: torch.device) -> Any:
+    """Inputs on a device, whatever holds the tensors."""
+    move = functools.partial(torch.Tensor.to, device=device, non_blocking=True)
+    return torch.utils._pytree.tree_map_only(Tensor, move, inputs)
 
 
 def _version(inputs: Any) -> int:
