@@ -9,7 +9,7 @@ PYTEST = -n auto
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo setup test test-main test-vision lint format clean
+.PHONY: help demo setup test test-main test-vision test-peers lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -19,13 +19,16 @@ demo: .venv/installed ## compare transfer methods on bundled data
 
 setup: .venv/installed-dev ## make .venv with all that development needs
 
-test: test-vision test-main ## run every test, in the two environments they need
+test: test-vision test-peers test-main ## run every test, in the three environments they need
 
 test-main: .venv/installed-dev ## run the tests that need no network library beside torch
-	.venv/bin/pytest --ignore=tests/vision $(PYTEST)
+	.venv/bin/pytest --ignore=tests/vision --ignore=tests/peers $(PYTEST)
 
 test-vision: .venv-vision/installed ## run the tests of torchvision, timm and transformers
 	.venv-vision/bin/pytest tests/vision
+
+test-peers: .venv-peers/installed ## compare losses with those of another library
+	.venv-peers/bin/pytest tests/peers
 
 lint: .venv/installed-dev ## check format, style, types and import rules
 	.venv/bin/ruff format --check
@@ -38,7 +41,7 @@ format: .venv/installed-dev ## format the code and fix what a machine can fix
 	.venv/bin/ruff check --fix
 
 clean: ## remove environments and caches, never results
-	rm -rf .venv .venv-vision .ci/cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .venv-vision .venv-peers .ci/cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
 
 # An environment is filled once; its stamp is older than the requirements when it has to be filled again.
 TOO_OLD = mentorch needs Python 3.11 or newer, $(PYTHON) is {}.{}: try make PYTHON=python3.11
@@ -58,4 +61,8 @@ endef
 
 .venv-vision/installed: pyproject.toml constraints.txt constraints-vision.txt
 	$(fill) -c constraints-vision.txt -e '.[dev,vision,hf]'
+	@touch $@
+
+.venv-peers/installed: pyproject.toml constraints.txt constraints-vision.txt constraints-peers.txt
+	$(fill) -c constraints-vision.txt -c constraints-peers.txt -e '.[dev]' torchvision torchdistill
 	@touch $@

@@ -291,6 +291,7 @@ class Graph(nn.Module):
         values = self._values(inputs, labels, index, given, plan)
         taught = {source: values[source].detach() for i in live for source in self.edges[i].sources}
         losses: dict[str, Tensor] = {}
+        known = not isinstance(weights, Tensor)
         with _full_precision(values):
             for i in live:
                 edge = self.edges[i]
@@ -302,7 +303,8 @@ class Graph(nn.Module):
                 for name, value in named_terms(edge, edge.loss(student, *teachers)):
                     if name in losses:
                         raise UsageError(f"two losses are called {name!r}: rename the edge or the term")
-                    losses[name] = (value.mean() if value.ndim else value) * weights[i]
+                    value = value.mean() if value.ndim else value
+                    losses[name] = value if known and weights[i] == 1.0 else value * weights[i]
         if self.devices and losses:  # they are summed
             together = next(iter(losses.values())).device
             losses = {name: value.to(together) for name, value in losses.items()}

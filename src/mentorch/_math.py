@@ -1,7 +1,7 @@
 """Small pieces of numerical care that losses, metrics and scores share."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -98,12 +98,29 @@ def log_probabilities(logits: Tensor, temperature: float = 1.0) -> Tensor:
     ...     log_probabilities(logits) is log_probabilities(logits)
     True
     """
+    return _once("log", logits, temperature, _log_softmax)
+
+
+def probabilities(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """``softmax(logits / temperature)`` over the classes, ``[N, K, ...]``, from its logarithm.
+
+    >>> probabilities(torch.zeros(1, 2))
+    tensor([[0.5000, 0.5000]])
+    """
+    return _once("exp", logits, temperature, lambda x, t: log_probabilities(x, t).exp())
+
+
+def _log_softmax(logits: Tensor, temperature: float) -> Tensor:
+    return F.log_softmax(logits if temperature == 1.0 else logits / temperature, dim=1)
+
+
+def _once(kind: str, x: Tensor, option: float, compute: Callable[[Tensor, float], Tensor]) -> Tensor:
     known = None if torch.compiler.is_compiling() else _known.get()  # a compiler finds what is common by itself
     if known is None:
-        return F.log_softmax(logits / temperature, dim=1)
-    key = (id(logits), temperature)
-    if key not in known:  # logits are kept as well: as long as they live no other tensor has their id
-        known[key] = logits, F.log_softmax(logits / temperature, dim=1)
+        return compute(x, option)
+    key = (kind, id(x), option)
+    if key not in known:  # x is kept as well: as long as it lives no other tensor has its id
+        known[key] = x, compute(x, option)
     return known[key][1]
 
 

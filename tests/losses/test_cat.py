@@ -60,6 +60,31 @@ def test_equals_classifiers_moved_before_the_pool(normalize: bool, keep_bias: bo
         torch.testing.assert_close(found[b], total / 16)
 
 
+@pytest.mark.parametrize("normalize", [True, False])
+def test_binarised_maps_are_where_the_teacher_is_above_its_mean_size(normalize: bool):
+    student, teacher, (ours, theirs) = maps(0, 2, 3, 4, 4), maps(1, 2, 5, 4, 4), heads()
+    cams = torch.einsum("kc,nchw->nkhw", theirs.weight.detach(), teacher) + theirs.bias.detach()[:, None, None]
+    for image in cams:
+        for cam in image:
+            cam.copy_((cam > cam.abs().sum() / 16).to(DOUBLE))
+    options = {"student_head": ours, "normalize": normalize}
+    found = cat(student, teacher, teacher_head=theirs, binarize=True, **options)
+    torch.testing.assert_close(found, cat(student, cams, **options))
+
+
+@pytest.mark.parametrize("only", [1, 3, -1, -2, 4])
+def test_only_the_highest_or_lowest_classes_of_the_teacher_count(only: int):
+    student, teacher, (ours, theirs) = maps(0, 2, 3, 4, 4), maps(1, 2, 5, 4, 4), heads()
+    order = theirs(teacher.mean((2, 3))).argsort(dim=1, descending=only > 0)[:, : abs(only)]
+    found = cat(student, teacher, student_head=ours, teacher_head=theirs, only=only)
+    for b, classes in enumerate(order):
+        few = [nn.Linear(head.in_features, abs(only)).to(DOUBLE) for head in (ours, theirs)]
+        for small, head in zip(few, (ours, theirs), strict=True):
+            small.load_state_dict({"weight": head.weight[classes], "bias": head.bias[classes]})
+        own = cat(student[b : b + 1], teacher[b : b + 1], student_head=few[0], teacher_head=few[1])
+        torch.testing.assert_close(found[b : b + 1], own)
+
+
 @given(seed=st.integers(0, 99))
 def test_the_scale_of_each_class_map_does_not_matter(seed: int):
     student, teacher, scales = maps(seed, 3, 4, 4, 4), maps(seed + 100, 3, 4, 4, 4), maps(seed + 200, 3, 4, 1, 1).exp()
@@ -96,3 +121,5 @@ def test_wrong_use_is_named():
         cat(x.mean((2, 3)), y, student_head=ours, teacher_head=theirs)
     with pytest.raises(UsageError, match="size must be at least 1"):
         cat(x, x, size=0)
+    with pytest.raises(UsageError, match="only=-4 asks for more than the 3 classes"):
+        cat(x, x, only=-4)

@@ -150,7 +150,8 @@ def test_the_catalogue_lists_exactly_the_exported_losses():
     exported = {
         name for name, thing in vars(losses).items() if getattr(thing, "__module__", "").startswith("mentorch.losses._")
     }
-    helpers = {"LossInfo", "Regressor", "standardized", "where_confident", "where_correct"}
+    helpers = {"LossInfo", "OnMaps", "OptionInfo", "Regressor", "options", "standardized"}
+    helpers |= {"where_confident", "where_correct"}
     assert {name for name in exported if not name.startswith("_")} == {i.function.__name__ for i in infos} | helpers
     assert all(getattr(losses, info.function.__name__) is info.function for info in infos)
     assert all(name == info.name == name.lower() for name, info in catalogue().items())

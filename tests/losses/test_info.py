@@ -2,11 +2,29 @@ from dataclasses import FrozenInstanceError
 from functools import partial
 
 import pytest
+import torch
 import torch.nn.functional as F
+from torch import nn
 
-from mentorch import UsageError
-from mentorch.losses import OFA, LossInfo, about, catalogue, dkd, kd, standardized, where_confident, where_correct
+from mentorch import UsageError, networks
+from mentorch.gates import Linear
+from mentorch.losses import (
+    OFA,
+    OFD,
+    LossInfo,
+    ab,
+    about,
+    attention,
+    catalogue,
+    dkd,
+    kd,
+    standardized,
+    where_confident,
+    where_correct,
+)
 from mentorch.losses._info import describe, layers
+from mentorch.methods import distill
+from mentorch.networks import Taps
 
 
 def test_a_loss_is_named_after_its_function():
@@ -39,6 +57,43 @@ def test_published_recipes():
     assert weights["attention"] == (1000.0, 1.0)
     assert weights["pkt"] == (468.75, 1.0)
     assert weights["pkt_supervised"][0] == pytest.approx(0.46875)
+
+
+@pytest.mark.parametrize(
+    ("loss", "gates"),
+    [
+        (ab, [0.00075, 0.0015, 0.003]),
+        (OFD, [0.00025, 0.0005, 0.001]),
+        ((OFD, 1.0), [0.25, 0.5, 1.0]),
+        (attention, [1000.0, 1000.0, 1000.0]),
+    ],
+)
+def test_stages_weigh_as_published(loss, gates: list[float]):
+    student, teacher = networks.resnet8(10), networks.resnet14(10)
+    graph = distill(student, teacher, loss, labels=0, example=(torch.zeros(2, 3, 32, 32),))
+    assert [edge.gate for edge in graph.edges] == gates
+
+
+def test_gates_that_move_are_scaled_for_shallow_stages():
+    images = (torch.zeros(2, 3, 32, 32),)
+    graph = distill(networks.resnet8(10), networks.resnet14(10), (ab, Linear(0, 8)), labels=0, example=images)
+    assert [edge.gate(0.5) for edge in graph.edges] == [1.0, 2.0, 4.0]
+    assert repr(graph.edges[0].gate) == "Scaled(gate=Linear(start=0, end=8), factor=0.25)"
+    assert graph.edges[2].gate == Linear(0, 8)
+
+
+def test_ab_compares_signs_also_where_maps_after_the_activation_are_all_there_is():
+    torch.manual_seed(0)
+    student, teacher = (networks.cnn_tiny(10), networks.cnn_small(10))
+    shown = {"student": Taps("", ("layer1",), "fc:in"), "teacher": Taps("", ("layer1",), "fc:in")}
+    for network in (student, teacher):
+        network.layer1.append(nn.MaxPool2d(2))  # no activation at the end: nothing comes before it
+    images = torch.rand(4, 3, 32, 32)
+    graph = distill(student, teacher, ab, labels=0, places=shown, example=(images,))
+    (edge,) = graph.edges
+    assert edge.sources == ("teacher.layer1",)
+    assert teacher.layer1(images).min() >= 0
+    assert edge.adapter(student.layer1(images)).min() < 0
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,29 @@ def test_equals_the_formula(seed: int, diagonal: bool):
     )
 
 
+@given(seed=st.integers(0, 99), diagonal=st.booleans())
+def test_the_gaussian_kernel_equals_its_formula(seed: int, diagonal: bool):
+    def gaussian(rows: torch.Tensor) -> list[list[float]]:
+        squares = [[float((a - b).square().sum()) for b in rows] for a in rows]
+        mean = sum(map(sum, squares)) / (len(rows) * (len(rows) - 1))
+        kernel = [[math.exp(-x / mean) * (diagonal or i != j) for j, x in enumerate(r)] for i, r in enumerate(squares)]
+        return [[k / sum(row) for k in row] for row in kernel]
+
+    student, teacher = embeddings(seed, 5, 3), embeddings(seed + 100, 5, 4)
+    value = pkt(student, teacher, kernel="rbf", include_diagonal=diagonal)
+    torch.testing.assert_close(value, divergences(gaussian(teacher), gaussian(student)), rtol=1e-8, atol=1e-10)
+
+
+def test_the_gaussian_kernel_sees_lengths_but_neither_origin_nor_unit_nor_rotation():
+    student, teacher = embeddings(0, 6, 4), embeddings(1, 6, 5)
+    rotation = torch.linalg.qr(embeddings(2, 4, 4)).Q
+    expected = pkt(student, teacher, kernel="rbf")
+    torch.testing.assert_close(pkt(7 * student @ rotation + 3, teacher, kernel="rbf"), expected)
+    assert pkt(7 * student @ rotation + 3, student, kernel="rbf").abs().max() < 1e-12
+    longer = student * torch.tensor([1.0, 2, 1, 1, 1, 1], dtype=torch.float64)[:, None]
+    assert not torch.allclose(pkt(longer, teacher, kernel="rbf"), expected, rtol=1e-2)
+
+
 def test_akt_equals_the_toolkit():
     student, teacher = embeddings(0, 5, 3).abs(), embeddings(1, 5, 4).abs()
     q, p = (neighbours(x.tolist(), cosine=False) for x in (student, teacher))
@@ -137,6 +160,10 @@ def test_wrong_use_is_named():
         pkt(x, x[:2])
     with pytest.raises(UsageError, match="did you mean 'akt'"):
         pkt(x, x, variant="aktt")
+    with pytest.raises(UsageError, match="did you mean 'rbf'"):
+        pkt(x, x, kernel="rbff")
+    with pytest.raises(UsageError, match="variant='akt' has its own similarity"):
+        pkt(x, x, variant="akt", kernel="rbf")
     with pytest.raises(UsageError, match=r"pkt_supervised: .* got 1"):
         pkt_supervised(x[:1], torch.tensor([0]))
     with pytest.raises(UsageError, match="needs integer labels"):

@@ -74,7 +74,7 @@ def test_the_state_holds_nothing_of_frozen_nodes() -> None:
 def test_a_state_loads_into_a_fresh_run() -> None:
     one, other = training(), training()
     one.epoch, one.batch, one.step, one.samples, one.bad_epochs, one.fired = 2, 3, 8, 21, 1, [0]
-    one.sums = {"edge": torch.tensor(1.5)}
+    one.sums.add(("edge",), torch.tensor([1.5]))
     one.history.records.append({"epoch": 1})
     other.load(one.state(None), None)
     for name in ("epoch", "batch", "step", "samples", "bad_epochs", "fired", "sums", "history"):

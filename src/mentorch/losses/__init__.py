@@ -25,10 +25,13 @@ from mentorch.losses._info import describe as _describe
 from mentorch.losses._info import layers as _layers
 from mentorch.losses._kd import kd as kd
 from mentorch.losses._layerwise import Layerwise as Layerwise
+from mentorch.losses._maps import OnMaps as OnMaps
 from mentorch.losses._mlkd import mlkd as mlkd
 from mentorch.losses._nst import nst as nst
 from mentorch.losses._ofa import OFA as OFA
 from mentorch.losses._ofd import OFD as OFD
+from mentorch.losses._options import OptionInfo as OptionInfo
+from mentorch.losses._options import options as options
 from mentorch.losses._pkt import pkt as pkt
 from mentorch.losses._pkt import pkt_supervised as pkt_supervised
 from mentorch.losses._regressor import Regressor as Regressor

@@ -19,6 +19,7 @@ def ab(student: Tensor, teacher: Tensor, *, margin: float = 1.0) -> Tensor:
 
     Published: initialisation for 30 epochs with this alone, then the cross-entropy alone. The released code multiplies
     by 3/1000 (our weight), and stage l of L by 2^(l - L): the deepest stage 0.003, the one before it 0.0015, and so on.
+    torchdistill's loss is the mean of this one, with weights of its own.
 
     Args:
         student: map after the adapter, shape ``[N, C, H, W]`` (any shape that starts with N).
@@ -54,6 +55,7 @@ INFO = (
         adapter=True,
         preact=True,
         weight=3 / 1000,
+        stage_factor=0.5,
         summary="which neurons of each stage fire; meant as an initialisation",
         paper="Heo et al., AAAI 2019, arXiv 1811.03233",
     ),

@@ -18,14 +18,14 @@ def attention(
     .. math:: A(F) = \sum_c |F_c|^p, \quad a = A / \|A\|, \quad \ell_b = \|a_s - a_t\|^2 / (HW)
 
     The larger map is averaged down to the smaller one first; channels may differ. ``variant="paper"`` is the plain norm
-    of the difference. Kind ``sample``. Several stages are several edges, summed. Published: all stages, p = 2, weight
-    1000 for the released form (CIFAR-100 and ImageNet).
+    of the difference; torchdistill has both, for maps of one size. Kind ``sample``. Several stages are several edges,
+    summed. Published: all stages, p = 2, weight 1000 for the released form (CIFAR-100 and ImageNet).
 
     Args:
         student: map, shape ``[N, C, H, W]``.
         teacher: map, shape ``[N, D, I, J]``; no gradient reaches it.
         variant: ``released`` (the authors' code) or ``paper``.
-        power: p >= 1.
+        power: p >= 1 of the attention maps.
 
     Returns:
         One value per sample, at least 0, shape ``[N]``.

@@ -33,7 +33,7 @@ def mmd(
     Args:
         student: features, shape ``[N, ...]``.
         teacher: features of the same width, shape ``[N, ...]``; no gradient reaches them.
-        bandwidths: ``data`` or ``released``.
+        bandwidths: of the kernels: ``data`` or ``released``.
         gather: whether the clouds are those of all processes in distributed training.
 
     Returns:
@@ -101,7 +101,7 @@ class CommonFeatures(nn.Module):
             without batch norm) or in a later toolkit of the same group (``kamal``: a quarter of the student's channels,
             two residual blocks with batch norm). For vectors both have linear layers.
         bandwidths: of :func:`mmd`; the publication has ``released``.
-        reconstruction: beta.
+        reconstruction: beta, the weight of the reconstruction.
         paired: weight of a further term, the mean squared difference in the common space sample by sample: mmd does not
             use that it is known which belong together. Not in the paper.
         gather: whether the clouds of mmd are those of all processes in distributed training.

@@ -25,8 +25,10 @@ class Correlation(nn.Module):
 
     The released code computes something else: with ``d = |e^s - e^t|``, not normalised, the mean over b of
     ``d_b * d_{b+1}``, summed over dimensions. It depends on the order of the batch and is 0 when every second row
-    matches. A public re-implementation of the kernel form takes the root of the sum over i and j, over B squared.
-    Published: weight 0.02 of the released form on the embedding (CIFAR-100).
+    matches.
+    torchdistill's value of the kernel form is the root of our mean, divided by B; and it leaves embeddings as long as
+    they are, where the series is no Gaussian kernel. Published: weight 0.02 of the released form on the embedding
+    (CIFAR-100).
 
     Args:
         variant: ``paper``, ``bilinear`` (the kernel is the inner product), or ``released``.

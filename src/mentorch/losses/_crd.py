@@ -28,11 +28,11 @@ class CRD(nn.Module):
     on the batch that it is built from, one for each side: N times the mean of all exp(<e, M> / tau). Kind ``row``: the
     entries share the memory. Published: weight 0.8 on the embedding, K = 16384, tau = 0.07, momentum 0.5 (CIFAR-100).
 
-    The value is that of the published code up to its epsilon of 1e-7 inside a quotient, but the rows of the negatives
-    are never gathered (two tensors of 537 MB for a batch of 64): all products with the memory are one matrix product,
-    of which the numbers wanted are read, and their gradient is another. It is computed with the value, so the memory
-    can move on before the backward pass. Beyond 32 samples per negative, gathering costs less again; it is done in
-    pieces then.
+    The value is that of the published code and of torchdistill up to their epsilon of 1e-7 inside a quotient, but the
+    rows of the negatives are never gathered (two tensors of 537 MB for a batch of 64): all products with the memory are
+    one matrix product, of which the numbers wanted are read, and their gradient is another. It is computed with the
+    value, so the memory can move on before the backward pass. Beyond 32 samples per negative, gathering costs less
+    again; it is done in pieces then.
 
     Negatives are drawn on the device, independently and evenly among the samples of other classes, by hashing (seed,
     step, sample, draw): seed and step are saved with the memory, so a resumed run draws the same. (The published loader
@@ -41,14 +41,14 @@ class CRD(nn.Module):
 
     Args:
         samples: N, one more than the largest index.
-        negatives: K.
+        negatives: K, how many others each sample is told from.
         mode: whose memory is the positive: ``exact``, the sample's own, or ``relax``, one of its class.
-        temperature: tau > 0.
-        momentum: m in [0, 1).
+        temperature: tau > 0 of the similarities.
+        momentum: m in [0, 1) of the memory.
         dim: width of the embeddings.
         shared: another estimate of the same sum: all anchors of a batch share K negatives, drawn among all samples; of
             them those of other classes count, K over their number times each. It needs no product with the whole
-            memory, for less than half the cost at N = 3 K, and is the one for millions of samples.
+            memory, for a third of the cost at N = 3 K, and is the one for millions of samples.
         gather: whether the memory learns the samples of all processes in distributed training.
 
     Raises:
@@ -181,8 +181,8 @@ class CRD(nn.Module):
     def _draw(self, classes: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """Rows of the memory: the positive of each anchor ``[N]``, and its negatives ``[N, K]``, or ``[K]`` if shared.
 
-        With the samples in the order of their classes, those of one class are an interval: the negatives are numbers
-        of the rest, moved past it.
+        With the samples in the order of their classes, those of one class are an interval of a circle: the negatives
+        are counted from its end.
         """
         in_order, order = classes.sort(stable=True)
         first = torch.searchsorted(in_order, labels)
@@ -193,14 +193,15 @@ class CRD(nn.Module):
         if self.shared:
             noise = _mix(_mix(self.seed + self.step) + count)
             return positives, _below(noise, torch.full_like(noise, self.samples, dtype=torch.int64))
-        place = _below(_mix(row[:, None] + count), (self.samples - own)[:, None]).int()
-        place += (place >= first[:, None]) * own.int()[:, None]
-        place.clamp_(max=self.samples - 1)  # where there is no other class at all
-        return positives, order.index_select(0, place.flatten()).view_as(place)
+        place = _below(_mix(row[:, None] + count), (self.samples - own)[:, None])
+        place.add_(
+            (first + own)[:, None]
+        )  # to the end of the order and on from its start; own class if there is no other
+        return positives, torch.cat([order, order]).index_select(0, place.flatten()).view_as(place)
 
     def _bank(self, memory: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor | None]:
         """The memory and which rows of it each anchor meets; or the rows that all of them meet."""
-        return (memory[negatives], None) if self.shared else (memory, negatives)
+        return (memory.index_select(0, negatives), None) if self.shared else (memory, negatives)
 
     def _side(
         self, e: Tensor, positive: Tensor, bank: Tensor, rows: Tensor | None, log_z: Tensor, counts: Tensor | None
@@ -209,14 +210,9 @@ class CRD(nn.Module):
         shift = log_z + math.log(self.negatives / self.samples)
         near = (e * positive).sum(1) / self.temperature - shift  # [N]
         with torch.no_grad():
-            far = _products(e / self.temperature, bank, rows).sub_(shift)  # [N, K]
-            value, weights = -F.logsigmoid(-far), far.sigmoid_()
-            if counts is not None:
-                value, weights = value.mul_(counts), weights.mul_(counts)
-            slope = _pull(weights, bank, rows) / self.temperature  # of the value in e
-        return (
-            -F.logsigmoid(near) + value.sum(1) + ((e - e.detach()) * slope).sum(1)
-        )  # the last adds the gradient alone
+            value, slope = _far(e / self.temperature, bank, rows, shift, counts)
+        # the last adds the gradient alone
+        return -F.logsigmoid(near) + value + ((e - e.detach()) * (slope / self.temperature)).sum(1)
 
 
 def _products(e: Tensor, bank: Tensor, rows: Tensor | None) -> Tensor:
@@ -228,14 +224,31 @@ def _products(e: Tensor, bank: Tensor, rows: Tensor | None) -> Tensor:
     return torch.cat([products(x.unsqueeze(1), bank[r]).squeeze(1) for x, r in _pieces(e, rows)])
 
 
-def _pull(weights: Tensor, bank: Tensor, rows: Tensor | None) -> Tensor:
-    """Sums of each anchor's own rows of the bank under its weights, shape ``[N, D]``."""
+def _far(e: Tensor, bank: Tensor, rows: Tensor | None, shift: Tensor, counts: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Sum over the negatives of each anchor, shape ``[N]``, and its gradient in ``e``, shape ``[N, D]``."""
     if rows is None:
-        return products(weights, bank.mT)
+        value, weights = _terms(products(e, bank), shift, counts)
+        return value, products(weights, bank.mT)
     if len(bank) <= _DENSE * rows.shape[1]:
-        spread = weights.new_zeros(len(weights), len(bank)).scatter_add_(1, rows, weights)
-        return products(spread, bank.mT)
-    return torch.cat([products(x.unsqueeze(1), bank[r].mT).squeeze(1) for x, r in _pieces(weights, rows)])
+        every = products(e, bank)
+        value, weights = _terms(every.gather(1, rows), shift, counts)
+        return value, products(every.zero_().scatter_add_(1, rows, weights), bank.mT)
+    values, slopes = [], []
+    for x, r in _pieces(e, rows):
+        chosen = bank[r]
+        value, weights = _terms(products(x.unsqueeze(1), chosen).squeeze(1), shift, counts)
+        values.append(value)
+        slopes.append(products(weights.unsqueeze(1), chosen.mT).squeeze(1))
+    return torch.cat(values), torch.cat(slopes)
+
+
+def _terms(far: Tensor, shift: Tensor, counts: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Sum of ``-log(sigmoid(-u))`` over the negatives, ``[N]``, and each one's derivative, ``[N, K]``, in place."""
+    far = far.sub_(shift)
+    value, slope = F.softplus(far, threshold=40.0), far.sigmoid_()  # beyond it, the value is u itself
+    if counts is not None:
+        value, slope = value.mul_(counts), slope.mul_(counts)
+    return value.sum(1), slope
 
 
 def _counts(classes: Tensor, labels: Tensor, dtype: torch.dtype) -> Tensor:
@@ -252,10 +265,14 @@ def _pieces(x: Tensor, rows: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
 
 def _mix(x: Tensor) -> Tensor:
     """Bits in which every bit of ``x`` matters: multiplications and shifts of int32, which wrap around."""
-    for shift, factor in ((16, 0x7FEB352D), (15, -0x7B935975), (16, 1)):
-        # masked, as a shift of negative numbers fills up with ones
-        x = (x >> shift).bitwise_and_((1 << 32 - shift) - 1).bitwise_xor_(x).mul_(factor)
-    return x
+    for shift, factor in ((16, 0x7FEB352D), (15, -0x7B935975)):
+        x = _folded(x, shift).mul_(factor)
+    return _folded(x, 16)
+
+
+def _folded(x: Tensor, shift: int) -> Tensor:
+    # masked, as a shift of negative numbers fills up with ones
+    return (x >> shift).bitwise_and_((1 << 32 - shift) - 1).bitwise_xor_(x)
 
 
 def _below(noise: Tensor, bound: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ def cross_entropy(student: Tensor, labels: Tensor, *, label_smoothing: float = 0
     Args:
         student: logits, shape ``[N, K]``; or ``[N, K, H, W]``, then pixels are averaged.
         labels: integer classes, shape ``[N]`` (or ``[N, H, W]``), or probabilities of the shape of ``student``.
-        label_smoothing: s in [0, 1].
+        label_smoothing: s in [0, 1], the share of the label that is spread over all classes.
         ignore_index: integer label that counts nothing; a sample with only such labels has loss 0.
 
     Returns:

@@ -25,12 +25,13 @@ def dist(
     with probabilities at T and Pearson's correlation: over the classes of each sample, and over the samples of each
     class. A constant row or column correlates with nothing: its value is T squared and its gradient 0. ``intra``
     depends on the batch size (at 2 samples every correlation is 1 or -1). Kind ``batch``. Published: T = 4, weight 2
-    beside 1 on the cross-entropy (CIFAR-100); T = 1 (ImageNet). T squared is the released code's.
+    beside 1 on the cross-entropy (CIFAR-100); T = 1 (ImageNet). T squared is the released code's. torchdistill's
+    value is the sum of the means of both terms.
 
     Args:
         student: logits, shape ``[N, K]``; or ``[N, K, H, W]``, then pixels take the place of samples.
         teacher: logits, same shape; no gradient reaches them.
-        temperature: T > 0.
+        temperature: T > 0 of the softmax on both sides.
         beta: weight of the samples.
         gamma: weight of the classes.
         gather: whether ``intra`` is over the samples of all processes in distributed training.

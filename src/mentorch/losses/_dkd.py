@@ -33,7 +33,7 @@ def dkd(
         labels: true classes, integers, shape ``[N]`` (or ``[N, H, W]``).
         alpha: weight of the true class against the rest.
         beta: weight of the relations among the other classes.
-        temperature: T > 0.
+        temperature: T > 0 of the softmax on both sides.
 
     Returns:
         One value per sample, at least 0, shape ``[N]``.

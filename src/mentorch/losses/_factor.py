@@ -33,7 +33,7 @@ class Factor(TrainableLoss):
 
     Args:
         variant: ``released`` (RepDistiller) or ``paper`` (as in torchdistill).
-        power: p >= 1.
+        power: p >= 1 of the difference; torchdistill's value for p > 1 is the p-th root of the sum, not the mean.
         ratio: channels of the factor per channel of the teacher.
         reconstruction: weight of the mean squared error of the reconstruction relative to the factor term; 0.005
             makes it 1 beside the published 200. 0 leaves the paraphraser as :meth:`pretrain` made it.

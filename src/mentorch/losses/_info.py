@@ -47,6 +47,8 @@ class LossInfo:
             classifiers; the teacher's is frozen).
         adapter: whether the student's tensor needs an adapter (see ``Regressor``) unless shapes agree.
         preact: whether it reads the maps of stages before their last activation, where networks show them.
+        stage_factor: of a loss with an edge for each stage: the deepest has ``weight``, each before it so many times
+            that of the next.
         labels_weight: the weight of the labels' cross-entropy that was published with ``weight``.
         by_name: whether a name is enough to draw it: not where the batch must hold two views of each sample, or where
             the student that counts is another network than the one that is trained.
@@ -70,6 +72,7 @@ class LossInfo:
     context: tuple[Literal["samples", "classes", "student_head", "teacher_head"], ...] = ()
     adapter: bool = False
     preact: bool = False
+    stage_factor: float = 1.0
     labels_weight: float = 1.0
     by_name: bool = True
     also: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from mentorch._errors import UsageError
-from mentorch._math import constant, full_precision, log_probabilities, per_sample, same_shape
+from mentorch._math import constant, full_precision, log_probabilities, per_sample, probabilities, same_shape
 from mentorch.losses._info import LossInfo
 
 
@@ -19,7 +19,8 @@ def kd(student: Tensor, teacher: Tensor, *, temperature: float = 4.0, t_squared:
         student: logits, shape ``[N, K]``; or ``[N, K, H, W]``, then pixels are averaged.
         teacher: logits, same shape; no gradient reaches them.
         temperature: T > 0 of the softmax on both sides.
-        t_squared: ``False`` leaves out T squared, only to reproduce code that forgot it.
+        t_squared: ``False`` leaves out T squared, only to reproduce code that forgot it, such as torchdistill's where
+            the weight of the labels is 0.
 
     Returns:
         One divergence per sample, at least 0, shape ``[N]``.
@@ -42,8 +43,8 @@ def kd(student: Tensor, teacher: Tensor, *, temperature: float = 4.0, t_squared:
     same_shape("kd", student, teacher, "both need the same classes")
     student, teacher = full_precision(student, constant(teacher))
     log_q, log_p = log_probabilities(student, temperature), log_probabilities(teacher, temperature)  # [N, K]
-    divergence = (log_p.exp() * (log_p - log_q)).sum(1)  # [N]
-    return per_sample(divergence) * (temperature**2 if t_squared else 1.0)
+    divergence = per_sample((probabilities(teacher, temperature) * (log_p - log_q)).sum(1))  # [N]
+    return divergence * temperature**2 if t_squared and temperature != 1.0 else divergence
 
 
 INFO = (

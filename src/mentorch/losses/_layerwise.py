@@ -22,7 +22,7 @@ class Layerwise(nn.Module):
     of the same group, with weight 1; the paper trains in three stages.
 
     Args:
-        reconstruction: beta.
+        reconstruction: beta, the weight of the reconstruction.
 
     References:
         Shen et al., "Amalgamating Knowledge towards Comprehensive Classification", AAAI 2019, arXiv 1811.02796.

@@ -39,8 +39,8 @@ def mlkd(
     Args:
         student: logits of both views, shape ``[2N, K]``, the weak ones first.
         teacher: logits, same shape; no gradient reaches them.
-        variant: ``released`` or ``paper``.
-        temperatures: each above 0, in the order of the authors' loop.
+        variant: ``released`` (the authors' code) or ``paper``.
+        temperatures: of the softmax, each above 0, in the order of the authors' loop.
         keep: which half counts; whether ``low`` is the paper's is not known, it is the code's.
         gather: whether medians and relations are over the samples of all processes in distributed training.
 

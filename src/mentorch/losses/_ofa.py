@@ -31,7 +31,7 @@ class OFA(TrainableLoss):
 
     Args:
         exponent: epsilon >= 1; larger ones stress the true class.
-        temperature: T > 0; no T squared, as released.
+        temperature: T > 0 of the softmax on both sides; no T squared, as released.
 
     Raises:
         UsageError: for an exponent below 1 or a temperature that is not positive; when built, for other classes

@@ -107,6 +107,7 @@ INFO = (
         kind="sample",
         preact=True,
         weight=1e-3,
+        stage_factor=0.5,
         summary="squared distance to each stage of the teacher behind a margin ReLU",
         paper="Heo et al., ICCV 2019, arXiv 1904.01866",
     ),

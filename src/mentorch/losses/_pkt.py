@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mentorch._errors import UsageError, unknown
-from mentorch._math import full_precision, products, unit
+from mentorch._math import full_precision, gathered, own_rows, products, unit
 from mentorch.losses._info import LossInfo
 
 _FLOOR = 1e-7  # smallest similarity and probability, as in the released code
@@ -17,7 +17,9 @@ def pkt(
     teacher: Tensor,
     *,
     variant: Literal["paper", "released", "akt"] = "paper",
+    kernel: Literal["cosine", "rbf"] = "cosine",
     include_diagonal: bool = True,
+    gather: bool = True,
 ) -> Tensor:
     r"""Divergence between the neighbourhoods that teacher and student see within the batch (probabilistic transfer).
 
@@ -31,19 +33,24 @@ def pkt(
     the similarities that counts, and every P is about 1/B), so 468.75 is a sensible weight at other batch sizes too,
     while a fixed 30000 on the released value would fade as batches grow.
 
+    torchdistill's loss is the mean of ``variant="released"``; the paper form is N times that, up to the 1e-7.
+
     Args:
         student: embeddings, shape ``[N, D]`` (more axes are flattened).
         teacher: embeddings, shape ``[N, E]``; no gradient reaches them.
         variant: ``paper``; ``released`` (1e-7 inside the logarithm, divided by N once more); or ``akt``, as a public
             comparison toolkit computes it: products that are not normalised and not shifted, probabilities clipped to
             [1e-7, 1].
+        kernel: ``cosine``, as published, or ``rbf``: exp(-d^2 / m) with d the distance of two samples and m the mean of
+            d^2 over the batch, on each side its own; the family allows any kernel, this width is ours.
         include_diagonal: whether a sample is its own neighbour, as published.
+        gather: whether B counts the samples of all processes in distributed training; each gets its own anchors.
 
     Returns:
         One value per anchor, shape ``[N]``.
 
     Raises:
-        UsageError: for one sample alone, other batch sizes, or an unknown variant.
+        UsageError: for one sample alone, other batch sizes, an unknown variant or kernel, or a kernel for ``akt``.
 
     References:
         Passalis, Tefas, "Learning Deep Representations with Probabilistic Knowledge Transfer", ECCV 2018,
@@ -55,20 +62,26 @@ def pkt(
     """
     if variant not in ("paper", "released", "akt"):
         raise unknown("variant of pkt", variant, ("paper", "released", "akt"))
-    _check("pkt", student, teacher)
+    if kernel not in _KERNELS:
+        raise unknown("kernel of pkt", kernel, tuple(_KERNELS))
+    if variant == "akt" and kernel != "cosine":
+        raise UsageError("pkt: variant='akt' has its own similarity: leave kernel= out")
+    similarity = products if variant == "akt" else _KERNELS[kernel]
     student, teacher = full_precision(student.flatten(1), teacher.detach().flatten(1))
-    similarity = products if variant == "akt" else _cosine
-    keep = torch.ones(len(student), len(student), dtype=torch.bool, device=student.device)
+    pairs = [(x, gathered(x) if gather else x) for x in (student, teacher)]
+    count, everyone = _check("pkt", student, teacher, pairs[0][1])
+    keep = torch.ones(everyone, everyone, dtype=torch.bool, device=student.device)
     if not include_diagonal:
         keep.fill_diagonal_(False)
-    q, p = (_rows(torch.where(keep, similarity(f, f), 0.0)) for f in (student, teacher))  # [N, N]
+    keep = own_rows(keep, count) if gather else keep
+    q, p = (_rows(torch.where(keep, similarity(own, every), 0.0)) for own, every in pairs)  # [N, B]
     if variant == "released":
-        return (p * ((p + _FLOOR) / (q + _FLOOR)).log()).sum(1) / len(student)
+        return (p * ((p + _FLOOR) / (q + _FLOOR)).log()).sum(1) / everyone
     q, p = q.clamp(_FLOOR, 1.0), p.clamp(_FLOOR, 1.0)
     return torch.where(keep, p * (p / q).log(), 0.0).sum(1)
 
 
-def pkt_supervised(student: Tensor, labels: Tensor) -> Tensor:
+def pkt_supervised(student: Tensor, labels: Tensor, *, gather: bool = True) -> Tensor:
     r"""Divergence of the neighbourhoods that the student sees from those that the labels define.
 
     .. math:: Y_{ij} = [y_i = y_j], \quad \ell_i = \sum_j \tilde Y_{ij} \log (\tilde Y_{ij} / P^s_{ij})
@@ -79,6 +92,7 @@ def pkt_supervised(student: Tensor, labels: Tensor) -> Tensor:
     Args:
         student: embeddings, shape ``[N, D]`` (more axes are flattened).
         labels: classes, any integers, shape ``[N]``.
+        gather: whether B counts the samples of all processes in distributed training; each gets its own anchors.
 
     Returns:
         One value per anchor, at least 0, shape ``[N]``.
@@ -92,12 +106,13 @@ def pkt_supervised(student: Tensor, labels: Tensor) -> Tensor:
     >>> pkt_supervised(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), torch.tensor([0, 0, 1]))
     tensor([0.5094, 0.5094, 0.9959])
     """
-    _check("pkt_supervised", student, labels)
     if labels.is_floating_point() or labels.ndim != 1:
         raise UsageError(f"pkt_supervised: needs integer labels [N], got {labels.dtype} {list(labels.shape)}")
     (student,) = full_precision(student.flatten(1))
-    q = _rows(_cosine(student, student)).clamp(_FLOOR, 1.0)  # [N, N]
-    same = labels[:, None] == labels[None, :]
+    every, classes = (gathered(x) if gather else x for x in (student, labels))
+    _check("pkt_supervised", student, labels, every)
+    q = _rows(_cosine(student, every)).clamp(_FLOOR, 1.0)  # [N, B]
+    same = labels[:, None] == classes[None, :]
     p = same.sum(1, keepdim=True).to(q.dtype).reciprocal()
     return torch.where(same, p * (p / q).log(), 0.0).sum(1)
 
@@ -107,6 +122,20 @@ def _cosine(a: Tensor, b: Tensor) -> Tensor:
     return (products(unit(a), unit(b)) + 1) / 2
 
 
+def _rbf(a: Tensor, b: Tensor) -> Tensor:
+    """Gaussian kernel of rows of ``b`` with all rows of ``b``, as wide as these are apart, shape ``[N, M]``."""
+    middle = b.mean(0)  # distances depend neither on it nor, over their mean, on the unit; rounding and range do
+    size = (b - middle).abs().amax().detach()
+    a, b = ((x - middle) / torch.where(size > 0, size, 1.0) for x in (a, b))
+    squares = b.square().sum(1)
+    mean = 2 * squares.sum() / (len(b) - 1)  # over all pairs, as the rows of b are centred
+    distances = (a.square().sum(1, keepdim=True) + squares - 2 * products(a, b)).clamp(min=0)
+    return (-distances / torch.where(mean > 0, mean, 1.0)).exp()
+
+
+_KERNELS = {"cosine": _cosine, "rbf": _rbf}
+
+
 def _rows(similarity: Tensor) -> Tensor:
     """Rows divided by their sum; a row that sums to nothing becomes zero."""
     total = similarity.sum(1, keepdim=True)
@@ -114,13 +143,13 @@ def _rows(similarity: Tensor) -> Tensor:
     return torch.where(ok, similarity / torch.where(ok, total, 1.0), 0.0)
 
 
-def _check(name: str, student: Tensor, other: Tensor) -> None:
+def _check(name: str, student: Tensor, other: Tensor, everyone: Tensor) -> tuple[int, int]:
+    """How many samples there are here, and everywhere."""
     if len(student) != len(other):
         raise UsageError(f"{name}: needs one batch, got {len(student)} and {len(other)} samples")
-    if len(student) < 2:
-        raise UsageError(
-            f"{name}: compares the samples of a batch, so it needs 2 or more, got {len(student)}: drop that batch"
-        )
+    if len(everyone) < 2:
+        raise UsageError(f"{name}: compares the samples of a batch, so it needs 2 or more, got 1: drop that batch")
+    return len(student), len(everyone)
 
 
 INFO = (

@@ -16,6 +16,7 @@ def similarity(student: Tensor, teacher: Tensor, *, gather: bool = True) -> Tens
 
     with F the flattened features. Sizes may differ. Kind ``row``: the mean is the published
     :math:`\|\tilde G_s - \tilde G_t\|^2 / B^2`. Published: last map, weight 3000 (CIFAR-100).
+    torchdistill divides the rows of G by the sum of their absolute values, not by their length, so its values differ.
 
     Args:
         student: features, shape ``[N, ...]``.

@@ -37,7 +37,7 @@ def svd(
     Args:
         student: L >= 2 maps, shapes ``[N, C_l, H_l, W_l]``.
         teachers: as many maps, shapes ``[N, D_l, I_l, J_l]``; no gradient reaches them.
-        rank: k >= 1.
+        rank: k >= 1, how many vectors are compared.
         vectors: ``channels``: X is ``[HW, C]``, so both sides need the same channels (the paper, RepDistiller);
             ``width``: X is ``[CH, W]``, so channels may differ (mdistiller).
 

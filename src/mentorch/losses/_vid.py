@@ -24,8 +24,8 @@ class VID(TrainableLoss):
     stages are several edges, each with a loss of its own. Published: all stages, weight 1 (CIFAR-100).
 
     The value is not zero at equality but log(v) / 2, 0.8047 at first, and can fall to -5.76 as variances shrink. The
-    released code takes log(1 + exp(rho)), which is infinite from 89 on, where this is exact. In one toolkit
-    (mdistiller) the optimiser never sees rho: that loss is a mean squared error divided by 10.
+    released code and torchdistill's take log(1 + exp(rho)), which is infinite from 89 on, where this is exact. In one
+    toolkit (mdistiller) the optimiser never sees rho: that loss is a mean squared error divided by 10.
 
     Args:
         variance: v before training, above 1e-5.

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import math
-import operator
 import re
 import threading
 import time
@@ -24,7 +23,7 @@ from mentorch.training._cache import OpenCache
 from mentorch.training._callbacks import On, emit
 from mentorch.training._diagnosis import agreement, diagnose
 from mentorch.training._optimizers import clip
-from mentorch.training._training import Monitor, Training
+from mentorch.training._training import Monitor, Sums, Training
 
 
 @dataclass
@@ -138,7 +137,7 @@ class Loop:
         for logger in self.loggers:
             logger.epoch(training.history)
         emit(self.callbacks, "epoch", training.epoch, training)
-        training.epoch, training.batch, training.samples, training.sums = training.epoch + 1, 0, 0, {}
+        training.epoch, training.batch, training.samples, training.sums = training.epoch + 1, 0, 0, Sums()
         over = training.epoch > training.epochs or training.history.stopped or self.interrupted.is_set()
         if over or time.monotonic() - self.saved >= self.checkpoint_seconds:
             self._save()
@@ -185,16 +184,12 @@ class Loop:
                 optimizer.zero_grad(set_to_none=True)
         on_device = to_device(batch, self.fabric.device)
         given = self._given(batch, on_device, training.progress)
-        losses = self._descend(on_device, gathered, **given) if not self.turns else {}
-        for name in self.turns:
-            losses |= self._descend(on_device, gathered, only=(name,), **given)
-            self._update(steering.optimizers[name])
         size = samples_in(batch)
-        for name, loss in losses.items():
-            if name in training.sums:
-                training.sums[name].add_(loss.detach(), alpha=size)
-            else:
-                training.sums[name] = loss.detach() * size
+        if not self.turns:
+            self._descend(on_device, gathered, size, **given)
+        for name in self.turns:
+            self._descend(on_device, gathered, size, only=(name,), **given)
+            self._update(steering.optimizers[name])
         training.batch += 1
         training.samples += size
         training.history.samples += size * self.fabric.world_size
@@ -211,16 +206,18 @@ class Loop:
         training.step += 1
         return True
 
-    def _descend(self, on_device: Any, gathered: int, **options: Any) -> dict[str, Tensor]:
-        """Losses of a batch and their gradients."""
+    def _descend(self, on_device: Any, gathered: int, size: int, **options: Any) -> None:
+        """Losses of a batch of ``size`` samples, and their gradients."""
         training = self.training
         with self.autocast():
             losses: dict[str, Tensor] = self.module(*on_device, progress=training.progress, **options)
-        if losses:
-            total = functools.reduce(operator.add, losses.values())
-            group = min(training.accumulate, training.steps_per_epoch - (training.batch - gathered))
-            self.backward(total / group if group > 1 else total)
-        return losses
+        if not losses:
+            return
+        together = torch.stack(list(losses.values()))
+        total = together.sum()
+        group = min(training.accumulate, training.steps_per_epoch - (training.batch - gathered))
+        self.backward(total / group if group > 1 else total)
+        training.sums.add(tuple(losses), together.detach() * size)
 
     def _given(self, batch: Any, on_device: Any, progress: float) -> dict[str, Any]:
         if self.cache is None:
@@ -277,12 +274,13 @@ class Loop:
             RunError: if one is not finite, or a weight is not: such a state must never become a checkpoint.
         """
         training = self.training
-        if not training.sums:
+        found = training.sums.by_name()
+        if not found:
             return {}
-        sums = torch.stack(list(training.sums.values())).double()
+        sums = torch.stack(list(found.values())).double()
         sums = self.fabric.all_reduce(torch.cat([sums, sums.new_tensor([training.samples])]), reduce_op="sum")
         *totals, samples = sums.tolist()
-        means = {name: total / max(samples, 1.0) for name, total in zip(training.sums, totals, strict=True)}
+        means = {name: total / max(samples, 1.0) for name, total in zip(found, totals, strict=True)}
         bad = [name for name, value in means.items() if not math.isfinite(value)]
         if bad:
             raise self._diverged(f"the loss of edge {' and '.join(map(repr, bad))}")

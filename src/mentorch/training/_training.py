@@ -53,6 +53,28 @@ class Monitor:
 
 
 @dataclass
+class Sums:
+    """Sums of named numbers, kept on the device: one addition per step, however many names."""
+
+    of: dict[tuple[str, ...], Tensor] = field(default_factory=dict)
+
+    def add(self, names: tuple[str, ...], values: Tensor) -> None:
+        """Add one value per name, shape ``[len(names)]``."""
+        if names in self.of:
+            self.of[names].add_(values)
+        else:
+            self.of[names] = values
+
+    def by_name(self) -> dict[str, Tensor]:
+        """Name -> sum; a name may have been added in the company of different others."""
+        found: dict[str, Tensor] = {}
+        for names, values in self.of.items():
+            for name, value in zip(names, values.unbind(), strict=True):
+                found[name] = found[name] + value if name in found else value
+        return found
+
+
+@dataclass
 class Training:
     """The state of a run, as callbacks see it.
 
@@ -79,7 +101,7 @@ class Training:
     seconds: float = 0.0
     checkpoints: int = 0
     fired: list[int] = field(default_factory=list)
-    sums: dict[str, Tensor] = field(default_factory=dict)
+    sums: Sums = field(default_factory=Sums)
     averages: dict[str, nn.Module] = field(default_factory=dict)
     generators: list[torch.Generator] = field(default_factory=list)
     epoch_random: dict[str, Any] = field(default_factory=dict)
@@ -117,7 +139,7 @@ class Training:
             "scaler": scaler.state_dict() if scaler is not None else {},
             "random": _checkpoint.random_state(self.generators),
             "epoch_random": self.epoch_random,
-            "sums": self.sums,
+            "sums": [[list(names), values] for names, values in self.sums.of.items()],
             "history": vars(self.history),
             **{key: getattr(self, key) for key in _POSITION},
         }
@@ -133,7 +155,7 @@ class Training:
         if scaler is not None and state["scaler"]:
             scaler.load_state_dict(state["scaler"])
         device = next((p.device for p in self.graph.parameters()), torch.device("cpu"))
-        self.sums = {name: value.to(device) for name, value in state["sums"].items()}
+        self.sums = Sums({tuple(names): values.to(device) for names, values in state["sums"]})
         self.epoch_random = state["epoch_random"]
         vars(self.history).update(state["history"])
         for key in _POSITION:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import nn
@@ -11,9 +12,11 @@ from mentorch._errors import UsageError
 from mentorch._freeze import freeze, is_frozen
 from mentorch._graph import Graph, View
 from mentorch.gates import Gate
-from mentorch.losses import LossInfo, Regressor, about, cross_entropy
+from mentorch.losses import LossInfo, OnMaps, Regressor, about, cross_entropy
 from mentorch.methods._distill._places import Places
 from mentorch.networks import Taps
+
+_MAPS = ("stage", "first_stage", "last_stage", "stages", "all_stages", "stages_embedding")
 
 
 def distill(
@@ -43,16 +46,18 @@ def distill(
         student: learns, under the name ``student``.
         teacher: is frozen in place, under the name ``teacher``.
         losses: from :mod:`mentorch.losses`, with options bound by ``functools.partial``; ``(loss, gate)`` replaces the
-            published weight. Of a loss that owns weights the class, or what it made: the class is asked once per edge.
+            published weight, of stages that weigh differently that of the deepest. Of a loss that owns weights the
+            class, or what it made: the class is asked once per edge.
         labels: gate of the cross-entropy with the labels; by default the smallest that was published with one of the
             losses; 0 learns without labels.
         pair: which stages to compare, as pairs of student and teacher, shallow to deep. ``auto``: all of the network
             that has fewer, in order, each with a stage of its own whose map is nearest in size; of equally near ones
-            the deepest. Only networks that differ in the number of stages need an ``example`` for this.
+            those most even in depth. Only networks that differ in the number of stages need an ``example`` for this.
         samples: how many training samples there are, for losses that remember each (an index is below it).
         places: for networks that do not say where their features are: node -> :class:`mentorch.networks.Taps`.
         views: per node, what it sees of the inputs.
-        example: see :class:`mentorch.Graph`; needed before making an optimiser if a loss has an adapter.
+        example: see :class:`mentorch.Graph`; needed before making an optimiser if a loss has an adapter, and where a
+            stage shows tokens: losses on maps then read them as maps (:class:`mentorch.losses.OnMaps`).
 
     Raises:
         UsageError: without a loss, for a loss that is not in the catalogue (draw its :class:`mentorch.Edge` yourself),
@@ -81,11 +86,37 @@ def _edges(loss: Loss, gate: float | Gate, info: LossInfo, where: Places, sample
         raise UsageError(f"{name} has weights for one pair of stages, and there are {len(ends)}: pass the class {name}")
     others = (*("labels",) * info.labels, *("index",) * info.index, *info.also)
     edges = []
-    for student, teacher in ends:
+    for deeper, (student, teacher) in zip(reversed(range(len(ends))), ends, strict=True):
         made = _made(loss, info, where, samples)
+        if info.reads in _MAPS and not info.adapter and where.tokens:
+            made = OnMaps(made)
         source = (*(teacher if info.teacher else ()), *others)
-        edges.append(Edge(source, student, made, gate, adapter=Regressor() if info.adapter else None))
+        # a map before its activation has negative values, also where the teacher shows only what is left of them
+        adapter = Regressor(relu=False if info.preact else None) if info.adapter else None
+        edges.append(Edge(source, student, made, _scaled(gate, info.stage_factor**deeper), adapter=adapter))
     return edges
+
+
+def _scaled(gate: float | Gate, factor: float) -> float | Gate:
+    if factor == 1:
+        return gate
+    return gate * factor if isinstance(gate, int | float) else Scaled(gate, factor)
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A gate times a number.
+
+    >>> from mentorch.gates import Linear
+    >>> Scaled(Linear(0.0, 1.0), 0.5)(1.0)
+    0.5
+    """
+
+    gate: Gate
+    factor: float
+
+    def __call__(self, progress: float) -> float:
+        return self.factor * self.gate(progress)
 
 
 def _made(loss: Loss, info: LossInfo, where: Places, samples: int | None) -> Loss:

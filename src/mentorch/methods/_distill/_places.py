@@ -1,7 +1,8 @@
 """Where losses read two networks: addresses, pairs of stages, maps before their activation."""
 
-import itertools
+import functools
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -88,15 +89,28 @@ class Places:
                 f"{info.name} compares stage by stage: the teacher has {', '.join(teacher)}, the student "
                 f"{', '.join(student)}; pass example= to pair them by the size of their maps, or name pairs with pair="
             )
-        chosen = pair_by_size(*(self._sizes(name, own[name].stages) for name in ("student", "teacher")))
-        return [(student[i], teacher[j]) for i, j in chosen]
+        sizes = [[_positions(shape) for shape in self._shapes[name]] for name in ("student", "teacher")]
+        return [(student[i], teacher[j]) for i, j in pair_by_size(*sizes)]
+
+    @functools.cached_property
+    def tokens(self) -> bool:
+        """Whether the example shows tokens at a stage of either network."""
+        return self.example is not None and any(len(shape) == 3 for found in self._shapes.values() for shape in found)
+
+    @functools.cached_property
+    def _shapes(self) -> dict[str, list[torch.Size]]:
+        """What the example shows at the stages of each network."""
+        if self.pair == "auto":
+            return {name: self._run(name, self._taps(name).stages) for name in self.networks}
+        sides = zip(*self.pair, strict=True)
+        return {name: self._run(name, list(stages)) for name, stages in zip(("student", "teacher"), sides, strict=True)}
 
     @torch.no_grad()
-    def _sizes(self, name: str, stages: Sequence[str]) -> list[int]:
-        """How many positions the map of each stage has (or tokens); the network is left as it was."""
+    def _run(self, name: str, stages: Sequence[str]) -> list[torch.Size]:
+        """Shapes at the stages of a network, which is left as it was."""
         assert self.example is not None
         network, view, inputs = self.networks[name], self.views.get(name), self.example[0]
-        found = [Tap(parse(f"{name}.{stage}", self.networks)) for stage in stages]
+        found = [Tap(parse(f"{name}.{stage}", self.networks)) for stage in dict.fromkeys(stages)]
         handles = [tap.install(network) for tap in found]
         modes = {module: module.training for module in network.modules()}
         try:
@@ -104,7 +118,7 @@ class Places:
             for tap in found:
                 tap.open()
             network(inputs if view is None else view(inputs))
-            return [math.prod(t.shape[2:] if t.ndim == 4 else t.shape[1:-1]) for t in (tap.take() for tap in found)]
+            return [tap.take().shape for tap in found]
         finally:
             for handle in handles:
                 handle.remove()
@@ -118,22 +132,41 @@ class Places:
 def pair_by_size(first: Sequence[int], second: Sequence[int]) -> list[tuple[int, int]]:
     """Pairs of positions in two lists of map sizes, in order: all of the shorter one, each with its nearest in size.
 
-    Distance is that of the logarithms, summed; of equally near pairings the one with the deepest stages.
+    Distance is that of the logarithms, summed. Of equally near pairings the one most even in depth, where stage i of n
+    lies at i / n: a transformer has the same number of tokens everywhere. Then the one with the deepest stages.
 
     >>> pair_by_size([1024, 256, 64], [1024, 256, 64, 16])
     [(0, 0), (1, 1), (2, 2)]
     >>> pair_by_size([1024, 256, 64, 16], [256, 196])
     [(1, 0), (2, 1)]
+    >>> pair_by_size([1024, 256, 64], [65] * 12)
+    [(0, 3), (1, 7), (2, 11)]
     """
     if len(first) > len(second):
         return [(i, j) for j, i in pair_by_size(second, first)]
+    n, m = len(first), len(second)
 
-    def cost(chosen: tuple[int, ...]) -> tuple[float, tuple[int, ...]]:
-        apart = sum(abs(math.log2(a / second[j])) for a, j in zip(first, chosen, strict=True))
-        return round(apart, 6), tuple(-j for j in reversed(chosen))
+    def cost(i: int, j: int) -> tuple[int, int, int]:
+        # integers, so that equal is equal
+        return round(1e6 * abs(math.log2(first[i] / second[j]))), abs((i + 1) * m - (j + 1) * n), -j
 
-    nearest = min(itertools.combinations(range(len(second)), len(first)), key=cost)
-    return list(enumerate(nearest))
+    @functools.cache
+    def best(i: int, j: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The cheapest stages of ``second[j:]`` for ``first[i:]``, after what they cost."""
+        if i == n:
+            return (0, 0, 0), ()
+        choices = []
+        for k in range(j, m - (n - i) + 1):
+            rest, chosen = best(i + 1, k + 1)
+            choices.append((tuple(map(operator.add, cost(i, k), rest)), (k, *chosen)))
+        return min(choices)
+
+    return list(enumerate(best(0, 0)[1]))
+
+
+def _positions(shape: torch.Size) -> int:
+    """How many positions a map has, how many tokens there are; one in a vector."""
+    return math.prod(shape[2:] if len(shape) == 4 else shape[1:-1])
 
 
 def _before_activation(network: nn.Module, stage: str) -> str:
