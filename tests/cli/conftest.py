@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +75,19 @@ def numbers(run: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
-def histories(run: Path) -> dict[str, str]:
+def histories(run: Path) -> dict[str, list[Any]]:
     """Every history of a run, without times."""
     found = sorted(run.glob("fits/*/*/metrics.jsonl"))
-    return {str(path.relative_to(run)): re.sub(r'"seconds": [0-9.]+', "", path.read_text()) for path in found}
+    return {
+        str(path.relative_to(run)): [timeless(json.loads(line)) for line in path.read_text().splitlines()]
+        for path in found
+    }
+
+
+def timeless(record: Any) -> Any:
+    """A record without what took how long, at any depth."""
+    if isinstance(record, list):
+        return [timeless(part) for part in record]
+    if not isinstance(record, dict):
+        return record
+    return {key: timeless(value) for key, value in record.items() if key != "seconds"}

@@ -10,12 +10,13 @@ import torch
 from typer.testing import CliRunner
 
 from mentorch.cli import _app, _training, main
-from mentorch.cli._recipe import CompareRecipe, TrainRecipe
+from mentorch.cli._recipe import TrainRecipe
+from mentorch.cli._transfer import CompareRecipe, DistillRecipe
 
 from .conftest import QUICK, call
 
 COMMANDS = (
-    *((name,) for name in ("compare", "train", "run", "report", "methods")),
+    *((name,) for name in ("compare", "distill", "train", "run", "report", "methods")),
     *(("data", name) for name in ("list", "info", "fetch")),
     *(("zoo", name) for name in ("networks", "list", "info")),
 )
@@ -32,7 +33,9 @@ def test_every_command_explains_itself(mentorch, words: tuple[str, ...], flag: s
     assert result.out.startswith(" ".join(("Usage: mentorch", *words)))
 
 
-@pytest.mark.parametrize(("command", "kind"), [("compare", CompareRecipe), ("train", TrainRecipe)])
+@pytest.mark.parametrize(
+    ("command", "kind"), [("compare", CompareRecipe), ("distill", DistillRecipe), ("train", TrainRecipe)]
+)
 def test_help_lists_every_option_with_its_default(mentorch, command: str, kind: Any) -> None:
     text = mentorch(command, "--help").out.partition("Options:")[2]
     for name, field in kind.model_fields.items():
@@ -85,43 +88,30 @@ def test_a_shell_can_complete_commands_and_options() -> None:
     assert "--teacher-epochs" in complete("mentorch compare --teacher-e")
 
 
-# -- words
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ("compare --methods kd pkt -q", "compare --methods kd,pkt -q"),
-        ("compare --methods kd, pkt, kd+pkt", "compare --methods kd,pkt,kd+pkt"),
-        ("compare -m kd pkt --seeds 0 1", "compare -m kd,pkt --seeds 0,1"),
-        ("compare a b c --lr 1", "compare --teacher a --student b --data c --lr 1"),
-        ("compare a", "compare --teacher a"),
-        ("compare --teacher-mean 0.1 0.2 --teacher-std 1 2", "compare --teacher-mean 0.1,0.2 --teacher-std 1,2"),
-        ("compare --weight kd=1 pkt=2 --epochs 3", "compare --weight kd=1,pkt=2 --epochs 3"),
-        ("train --betas 0.9 0.99", "train --betas 0.9,0.99"),
-        ("train --lr-milestones 0.5", "train --lr-milestones 0.5"),
-        ("run a.yaml --name b", "run a.yaml --name b"),
-        ("report a b --out c", "report a b --out c"),
-        ("", ""),
-        ("train --seeds", "train --seeds"),
-        ("compare --methods=kd", "compare --methods=kd"),
-    ],
-)  # fmt: skip
-def test_lists_may_be_written_with_spaces_and_nouns_without_names(given: str, expected: str) -> None:
-    assert _app.gather(given.split()) == expected.split()
-
-
-def test_a_path_with_a_space_stays_one_word() -> None:
-    words = ["compare", "my runs/big", "cnn_tiny", "digits", "--teacher", "a b", "c"]
-    assert _app.gather(words)[1:3] == ["--teacher", "my runs/big"]
-    assert _app.gather(words)[-1] == "a b,c"
-
-
 # -- wrong words: code 2; work that fails: code 1; one line each
 
 USAGE: dict[str, tuple[str, str]] = {
     "an unknown command": ("compar", "No such command 'compar'. Did you mean 'compare'?"),
-    "an unknown option": ("compare --optimiser adam", "No such option: --optimiser"),
+    "an unknown option": ("compare --optimiser adam", "No such option: --optimiser. Did you mean --optimizer?"),
+    "an unknown option of train": ("train --optimiser adam", "No such option: --optimiser"),
+    "an option of no loss": ("distill --method dkd --betta 8", "No such option: --betta. Did you mean --beta?"),
+    "an option of another loss": (
+        "distill --method kd --beta 8",
+        "beta has no effect with methods kd (only dist, dkd)",
+    ),
+    "an option that two losses have differently": (
+        "compare --methods kd crd --temperature 4",
+        "temperature means several things, by default 0.07 in crd, 4.0 in kd: say whose, as kd.temperature=4",
+    ),
+    "an option of a loss without value": ("distill --temperature", "--temperature needs a value"),
+    "an option of a loss of another type": ("distill --temperature warm", "temperature is a number, got 'warm'"),
+    "an option that a loss refuses": ("distill --temperature 0", "kd: the temperature must be positive, not 0.0"),
+    "two lists of methods": ("distill --method kd pkt", "pkt"),
+    "a method that is none": ("distill --method scratch", "scratch is without teacher: see mentorch train"),
+    "a loss that a name cannot draw": (
+        "distill --method mlkd",
+        "draw its edge in Python, see help(mentorch.losses.mlkd)",
+    ),
     "an option without value": ("train --epochs", "--epochs"),
     "a list without values": ("compare --methods", "--methods"),
     "a missing argument": ("run", "Missing argument"),

@@ -91,6 +91,12 @@ class Data(Strict):
     fingerprint: str
 
 
+class Views(Strict):
+    accuracy: float = Share
+    entropy: float = Field(ge=0)
+    images: int = Field(ge=1)
+
+
 class Teacher(Strict):
     name: str
     network: str
@@ -99,6 +105,7 @@ class Teacher(Strict):
     bytes: int
     latency: float
     source: str
+    views: Views
     validation: Metrics
     test: Metrics
 
@@ -124,7 +131,7 @@ class Entry(Strict):
 
 class Results(Strict):
     results_schema: Literal["mentorch.results/1"] = Field(alias="schema")
-    kind: Literal["compare", "train", "graph"]
+    kind: Literal["compare", "distill", "train", "graph"]
     name: str
     created: str
     seconds: float
@@ -203,7 +210,7 @@ def test_every_promised_file_is_there(compared: Path) -> None:
         lines = [json.loads(line) for line in (compared / row["history"]).read_text().splitlines()]
         assert [line["epoch"] for line in lines] == [1, 2]
         assert lines[-1]["progress"] == 1.0
-        assert set(lines[0]) == {"epoch", "step", "progress", "seconds", "train", "validation", "lr"}
+        assert set(lines[0]) == {"epoch", "step", "progress", "seconds", "train", "validation", "lr", "diagnosis"}
     assert len((compared / "results.csv").read_text().splitlines()) == 1 + 6
     assert not list(compared.rglob("*.tmp"))
 
@@ -364,7 +371,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory, taught: Path) -> Path:
     [
         ("--temperature", "4"),
         ("--no-t-squared",),
-        ("--standardize",),
+        ("--methods", "standardized-kd"),
         ("--kd-supervised", "1"),
         ("--weight", "kd=0.5"),
         ("--student", "cnn_small"),

@@ -8,7 +8,7 @@ import yaml
 
 from mentorch import UsageError, gates, losses
 from mentorch.cli import _graph
-from mentorch.cli._recipe import EdgeRecipe
+from mentorch.cli._graph_recipe import EdgeRecipe
 
 from .conftest import histories, numbers
 
@@ -97,6 +97,39 @@ def test_options_of_a_node_reach_its_builder(mentorch, tmp_path: Path) -> None:
     assert mentorch("zoo", "info", "runs/g/nodes/graph-seed-0").code == 0
 
 
+def test_losses_with_weights_and_wrapped_ones_are_edges_of_a_file(mentorch, tmp_path: Path, taught: Path) -> None:
+    nodes = {"teacher": {"network": str(taught), "frozen": True}, "student": {"network": "cnn_small"}}
+    edges = [
+        {"source": ["teacher", "labels"], "target": "student", "loss": {"where_correct-kd": {"temperature": 3}}},
+        {"source": "teacher.layer2", "target": "student.layer2", "loss": {"vid": {"variance": 2.0}}},
+    ]
+    result = mentorch("run", written(tmp_path / "g.yaml", nodes=nodes, edges=edges, name="g"))
+    assert result.code == 0, result.err
+    assert "teacher, labels -> student: where_correct(kd)  x 1" in result.err
+    assert "teacher.layer2 -> student.layer2: VID  x 1" in result.err
+
+
+FROZEN = {"teacher": {"network": "cnn_small", "frozen": True}, "a": {"network": "cnn_tiny"}}
+TAUGHT = [{"source": "teacher", "target": "a", "loss": "kd"}]
+
+
+def test_a_teacher_that_nobody_trained_must_be_meant(mentorch, tmp_path: Path, taught: Path) -> None:
+    def run(**teacher: Any) -> Any:
+        nodes = {**FROZEN, "teacher": {**FROZEN["teacher"], **teacher}}
+        return mentorch("run", written(tmp_path / "g.yaml", nodes=nodes, edges=TAUGHT), "--dry-run")
+
+    refused = run()
+    assert refused.code == 2
+    assert "node 'teacher' only teaches, and its weights are random: name a zoo folder" in refused.error
+    assert run(random=True).code == 0
+    assert run(network=str(taught)).code == 0
+    assert run(weights=str(taught / "model.safetensors")).code == 0
+    assert "random has no effect on node 'teacher': it has weights" in run(network=str(taught), random=True).error
+    learning = {"a": {"network": "cnn_tiny", "random": True}}
+    result = mentorch("run", written(tmp_path / "g.yaml", nodes=learning, edges=[edge()]))
+    assert "random has no effect on node 'a': it learns" in result.error
+
+
 def edge(**changes: Any) -> dict[str, Any]:
     return {"source": "labels", "target": "a", "loss": "cross_entropy", **changes}
 
@@ -116,14 +149,25 @@ A = {"a": {"network": "cnn_tiny"}}
         ({"nodes": A, "edges": [edge(loss={"kd": {"student": 2}})]}, "unknown option of loss 'kd' 'student'"),
         ({"nodes": A, "edges": [edge(loss={"kd": {}, "pkt": {}})]}, "a loss is written"),
         ({"nodes": A, "edges": [edge(loss={"cross_entropy": {"label_smoothing": 7}})]}, "label_smoothing"),
-        ({"nodes": A, "edges": [edge(loss={"cross_entropy": {"label_smoothing": "x"}})]}, "labels -> a: cross_entropy"),
+        (
+            {"nodes": A, "edges": [edge(loss={"cross_entropy": {"label_smoothing": "x"}})]},
+            "label_smoothing is a number",
+        ),
         ({"nodes": A, "edges": [edge(gate="liner")]}, "unknown gate 'liner': did you mean 'linear'"),
-        ({"nodes": A, "edges": [edge(gate="between")]}, "gate between: "),
+        ({"nodes": A, "edges": [edge(gate="between")]}, "gate 'between': "),
         ({"nodes": A, "edges": [edge(gate={"between": {"start": 0.9, "end": 0.1}})]}, "start must not lie after end"),
-        ({"nodes": A, "edges": [edge(gate={"linear": {"from": 1}})]}, "unknown option of gate 'linear' 'from'"),
+        ({"nodes": A, "edges": [edge(gate={"linear": {"from": 1}})]}, "gate 'linear': "),
         ({"nodes": A, "edges": [edge(gate={"linear": {"end": "high"}})]}, "gate "),
-        ({"nodes": A, "edges": [edge(gate={"warmup": {"length": 0.1, "then": {"linear": {}}}})]}, "gate "),
-        ({"nodes": A, "edges": []}, "edge"),
+        (
+            {"nodes": A, "edges": [edge(gate={"warmup": {"length": 0.1, "then": {"linar": {}}}})]},
+            "unknown gate 'linar'",
+        ),
+        ({"nodes": A, "edges": []}, "a graph has edges or a preset: name one of them"),
+        ({"nodes": A, "edges": [edge()], "preset": "independent"}, "a graph has edges or a preset"),
+        ({"nodes": A, "edges": [edge(loss="crd")]}, "loss CRD: "),
+        ({"nodes": A, "edges": [edge(loss="where_correct-pkt")]}, "where_correct goes around dkd, kd, not pkt"),
+        ({"nodes": A, "edges": [edge(loss="corect-kd")]}, "unknown wrapper 'corect'"),
+        ({"nodes": FROZEN, "edges": TAUGHT}, "only teaches, and its weights are random"),
         ({"nodes": {}, "edges": [edge()]}, "no learning node"),
         ({"nodes": A, "edges": [edge(), edge()]}, "labels -> a: cross_entropy"),
         ({"nodes": {"a": {"network": "cnn_tny"}}, "edges": [edge()]}, "unknown network 'cnn_tny': did you mean"),
@@ -157,6 +201,7 @@ def test_dry_run_shows_the_graph_and_trains_nothing(mentorch, tmp_path: Path) ->
         ({"between": {"start": 0.1, "end": 0.2, "weight": 3}}, gates.Between(0.1, 0.2, 3)),
         ({"steps": {"at": [0.5], "factor": 0.2}}, gates.Steps((0.5,), 0.2)),
         ({"warmup": {"length": 0.5, "then": 2.0}}, gates.Warmup(0.5, 2.0)),
+        ({"warmup": {"length": 0.5, "then": {"linear": {}}}}, gates.Warmup(0.5, gates.Linear())),
         ({"decay": {"rate": 2}}, gates.Decay(2)),
         ({"constant": {"weight": 0}}, gates.Constant(0)),
     ],
@@ -166,14 +211,9 @@ def test_gates_are_written_by_name(spec: Any, expected: Any) -> None:
     assert made.gate == expected
 
 
-def test_every_public_gate_has_a_name() -> None:
-    public = {n for n, kind in vars(gates).items() if isinstance(kind, type) and kind.__module__ == gates.__name__}
-    assert set(_graph.GATES) == {name.lower() for name in public}
-
-
 def test_every_loss_of_the_catalogue_has_a_name() -> None:
     for name, info in losses.catalogue().items():
-        assert _graph._loss(name) is info.function
+        assert _graph.loss(name) is info.function
 
 
 def test_adapters_are_made_anew_for_each_graph() -> None:

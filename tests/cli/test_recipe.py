@@ -7,17 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mentorch import UsageError
-from mentorch.cli._recipe import OPTIMIZERS, RECIPES, CompareRecipe, GraphRecipe, Recipe, TrainRecipe, check
+from mentorch.cli._graph_recipe import GraphRecipe
+from mentorch.cli._recipe import OPTIMIZERS, Recipe, TrainRecipe, check
+from mentorch.cli._transfer import CompareRecipe, DistillRecipe
+from mentorch.cli._yaml import RECIPES
 
 # The defaults of the comparison toolkit under today's names. On purpose different from it, each with its reason:
 # `methods` has scratch first (a comparison needs what the methods have to beat), `seeds` is a list, `val_fraction` is
-# 0.1 (0.3 by --protocol public), `temperature` is None (2 for kd and the published 4 for dkd, see test_methods),
+# 0.1 (0.3 by --protocol public), `set` holds no temperature (2 for kd and the published 4 for dkd, see test_methods),
 # `weight` holds no pkt=1 (pkt is a mean over pairs here; its published weight is in the catalogue), `out` is "runs".
 DEFAULTS: dict[str, Any] = {
     "methods": ("scratch", "kd", "pkt", "kd+pkt"),
     "sub_teachers": "mean",
     "student_weights": None,
-    "temperature": None,
+    "set": {},
     "kd_supervised": 0.1,
     "pkt_supervised": 1e-4,
     "knn": 5,
@@ -25,7 +28,6 @@ DEFAULTS: dict[str, Any] = {
     "cache": "off",
     "views": None,
     "weight": {},
-    "t_squared": True,
     "select": "best",
     "save_students": "best",
     "results": True,
@@ -103,6 +105,7 @@ CHANGES: dict[str, tuple[list[str], Any, list[str]]] = {
     "save_students": (["--save-students", "all"], "all", []),
     "knn": (["--knn", "0"], 0, []),
     "retrieval": (["--retrieval"], True, []),
+    "diagnose": (["--no-diagnose"], False, []),
     "cache": (["--cache", "embedding"], "embedding", []),
     "views": (["--views", "8"], 8, ["--augment", "standard"]),
     "tensorboard": (["--no-tensorboard"], False, []),
@@ -117,9 +120,11 @@ CHANGES: dict[str, tuple[list[str], Any, list[str]]] = {
     "student_weights": (["--student-weights", "w.safetensors"], "w.safetensors", []),
     "tap": (["--tap", "teacher.stem=a", "teacher.stages=a;b"], {"teacher.stem": "a", "teacher.stages": "a;b"}, []),
     "methods": (["--methods", "kd,", "pkt"], ["kd", "pkt"], []),
-    "temperature": (["--temperature", "6"], 6.0, []),
-    "t_squared": (["--no-t-squared"], False, []),
-    "standardize": (["--standardize"], True, []),
+    "set": (
+        ["--temperature", "6", "--no-t-squared", "--set", "kd.temperature=3"],
+        {"temperature": 6.0, "t_squared": False, "kd.temperature": 3.0},
+        [],
+    ),
     "kd_supervised": (["--kd-supervised", "0.3"], 0.3, []),
     "pkt_supervised": (["--pkt-supervised", "0"], 0.0, []),
     "weight": (["--weight", "kd=1", "pkt=400"], {"kd": 1.0, "pkt": 400.0}, []),
@@ -130,7 +135,6 @@ DROPPED = {
     "protocol": {"val_fraction", "augment"},
     "optimizer": {"betas", "keras_compat"},
     "lr_schedule": {"lr_patience", "lr_factor", "lr_min"},
-    "teacher": {"t_squared", "standardize"},
 }
 
 
@@ -182,7 +186,7 @@ def test_the_example_of_the_toolkit_is_the_translated_run(asked) -> None:
         "data": "cifar10",
         "methods": ["kd", "pkt", "kd+pkt"],
         "name": "sl_strong",
-        "temperature": 6.0,
+        "set": {"temperature": 6.0},
         "kd_supervised": 0.3,
         "weight": {"kd": 1.0},
         "lr": 1e-4,
@@ -203,6 +207,7 @@ def test_the_example_of_the_toolkit_is_the_translated_run(asked) -> None:
 
 
 def test_the_older_names_of_methods_are_understood() -> None:
+    assert DistillRecipe(method="pkt+distillation").method == "kd+pkt"
     recipe = CompareRecipe(methods=("distillation", "pkt+distillation", "kd", "pkt"))
     assert recipe.methods == ("kd", "kd+pkt", "pkt")
 
@@ -223,15 +228,18 @@ def test_the_older_names_of_methods_are_understood() -> None:
         ({"protocol": "public", "val_fraction": 0.2}, "val_fraction has no effect with protocol public"),
         ({"protocol": "public", "augment": "standard"}, "augment has no effect with protocol public"),
         ({"clip_norm": 1, "clip_value": 1}, "clip_norm and clip_value exclude each other"),
-        ({"methods": "pkt", "temperature": 3}, "temperature has no effect with methods pkt (only kd, dkd)"),
+        (
+            {"methods": "pkt", "set": "temperature=3"},
+            "temperature has no effect with methods pkt (only crd, dist, dkd,",
+        ),
+        ({"temperature": 3}, "unknown option 'temperature': what is set for losses is written 'set: {temperature: "),
+        ({"methods": "kdd"}, "unknown method 'kdd': did you mean 'kd'"),
         ({"methods": "pkt", "kd_supervised": 1}, "kd_supervised has no effect with methods pkt (only kd)"),
-        ({"methods": "dkd", "t_squared": False}, "t_squared has no effect with methods dkd (only kd)"),
-        ({"methods": "dkd", "standardize": True}, "standardize has no effect with methods dkd (only kd)"),
+        ({"methods": "dkd", "set": {"t_squared": False}}, "t_squared has no effect with methods dkd (only kd)"),
         ({"methods": "kd", "pkt_supervised": 1}, "pkt_supervised has no effect with methods kd (only pkt)"),
         ({"methods": "scratch", "teacher": "big"}, "teacher has no effect with methods scratch"),
         ({"methods": "scratch", "min_teacher_acc": 0}, "min_teacher_acc has no effect with methods scratch"),
         ({"methods": "scratch", "sub_teachers": "mean"}, "sub_teachers has no effect with methods scratch"),
-        ({"teacher": "a,b", "standardize": True}, "standardize has no effect with several teachers"),
         ({"weight": "kd"}, "weight: 'kd' is not written KEY=VALUE"),
         ({"seeds": "0,1,0"}, "seeds: name at least one, and none twice"),
         ({"seeds": ","}, "seeds: name at least one"),
@@ -250,7 +258,7 @@ LIMITS = {
         ("epochs", "batch_size", "eval_batch_size", "accumulate", "threads", "train_size", "teacher_epochs"),
         (0, -3, 1.5),
     ),
-    **dict.fromkeys(("lr", "clip_norm", "clip_value", "temperature"), (0, -1, "nan", "inf", "much")),
+    **dict.fromkeys(("lr", "clip_norm", "clip_value"), (0, -1, "nan", "inf", "much")),
     **dict.fromkeys(("weight_decay", "lr_min", "lr_time_decay", "kd_supervised", "min_teacher_acc"), (-0.1, "nan")),
     **dict.fromkeys(("lr_factor", "ema"), (0, 1, 2, -1)),
     **dict.fromkeys(("knn", "early_stop", "lr_patience", "split_seed", "seeds"), (-1, "a")),
@@ -341,4 +349,4 @@ def test_a_graph_recipe_comes_back(tmp_path: Path) -> None:
 def test_every_field_says_what_it_is_for() -> None:
     for kind in RECIPES.values():
         for name, field in kind.model_fields.items():
-            assert name in ("command", "nodes", "edges") or field.description, name
+            assert name in ("command", "nodes", "edges", "preset") or field.description, name

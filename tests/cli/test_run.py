@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,8 +147,11 @@ def test_a_full_disk_is_said_and_nothing_computed_is_lost(mentorch, small_disk: 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # its writer's thread dies
 def test_tensorboard_on_a_full_disk_is_said_too(mentorch, small_disk: Path) -> None:
     (small_disk / "space").write_bytes(bytes(shutil.disk_usage(small_disk).free - 8192))
+    before = set(threading.enumerate())
     result = call(*TRAIN, "--tensorboard", "--out", small_disk, "--name", "r")
     assert result.code == 1
+    for writer in set(threading.enumerate()) - before:
+        writer.join(timeout=10)  # its end belongs to this test, not to the next
     assert f"{small_disk}/r" in result.error
     assert "No space left on device" in result.error
 

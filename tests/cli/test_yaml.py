@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from mentorch import RunError, UsageError
-from mentorch.cli._recipe import CompareRecipe, TrainRecipe
+from mentorch.cli._recipe import TrainRecipe
+from mentorch.cli._transfer import CompareRecipe
 from mentorch.cli._yaml import read_recipe, write_recipe
 
 GRAPH = """command: graph
@@ -64,7 +65,7 @@ def test_a_recipe_is_a_mapping(tmp_path: Path, text: str) -> None:
 def test_a_recipe_says_which_command_it_is_for(tmp_path: Path, text: str) -> None:
     path = tmp_path / "r.yaml"
     path.write_text(text)
-    with pytest.raises(UsageError, match="command must be one of train, compare, graph"):
+    with pytest.raises(UsageError, match="command must be one of train, compare, distill, graph"):
         read_recipe(path)
 
 

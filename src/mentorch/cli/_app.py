@@ -10,9 +10,12 @@ import typer
 
 from mentorch._errors import MentorchError, UsageError
 from mentorch.cli import _compare, _graph, _train, _zoo
-from mentorch.cli._recipe import RECIPES, CompareRecipe, Recipe, TrainRecipe, check
+from mentorch.cli._methods_page import WithMethods, show_method, show_methods
+from mentorch.cli._recipe import Recipe, TrainRecipe, check
 from mentorch.cli._run import Session
-from mentorch.cli._yaml import read_recipe
+from mentorch.cli._transfer import CompareRecipe, DistillRecipe, TransferRecipe
+from mentorch.cli._words import ALIASES, flag, gather
+from mentorch.cli._yaml import RECIPES, read_recipe
 
 app = typer.Typer(
     name="mentorch",
@@ -20,7 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 data_app = typer.Typer(help="Data sets: list, describe, fetch.", no_args_is_help=True)
 zoo_app = typer.Typer(help="Networks: known by name, and kept in folders with their cards.", no_args_is_help=True)
@@ -32,7 +35,8 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and describe ever
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but the result.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 
-_ALIASES = {"methods": ("-m",), "epochs": ("-e",), "batch_size": ("-b",), "optimizer": ("-o",), "temperature": ("-t",)}
+# what all commands share comes after what a command has for itself
+_SHARED_PANELS = ("Methods", "Networks", "Data", "Training", "Machine", "Output")
 
 
 def _from_recipe(kind: type[Recipe]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -40,7 +44,7 @@ def _from_recipe(kind: type[Recipe]) -> Callable[[Callable[..., None]], Callable
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         own = [p for name, p in inspect.signature(function).parameters.items() if name != "recipe"]
-        fields = [name for name, field in kind.model_fields.items() if name != "command"]
+        fields = sorted(kind.model_fields.keys() - {"command"}, key=lambda name: _place(kind, name))
 
         def command(**values: Any) -> None:
             asked = {name: values[name] for name in fields if values[name] is not None}
@@ -55,12 +59,23 @@ def _from_recipe(kind: type[Recipe]) -> Callable[[Callable[..., None]], Callable
     return decorate
 
 
+def _place(kind: type[Recipe], name: str) -> tuple[int, bool, int]:
+    """Where ``--help`` shows a field: by its panel, there those of the command itself first."""
+    shared = any(name in getattr(base, "model_fields", {}) for base in kind.__bases__)
+    panel = _panel(kind, name)
+    place = _SHARED_PANELS.index(panel) if panel in _SHARED_PANELS else -1
+    return place, shared, list(kind.model_fields).index(name)
+
+
+def _panel(kind: type[Recipe], name: str) -> str:
+    return str((kind.model_fields[name].json_schema_extra or {})["panel"])  # type: ignore[index]
+
+
 def _parameter(kind: type[Recipe], name: str) -> inspect.Parameter:
     field = kind.model_fields[name]
-    panel = str((field.json_schema_extra or {}).get("panel", "Options"))  # type: ignore[union-attr]
-    flag = "--" + name.replace("_", "-")
+    panel, long = _panel(kind, name), flag(name)
     is_switch = field.annotation is bool
-    declared = (f"{flag}/--no-{flag[2:]}",) if is_switch else (flag, *_ALIASES.get(name, ()))
+    declared = (f"{long}/--no-{long[2:]}",) if is_switch else (long, *ALIASES.get(name, ()))
     text = f"{field.description}  [default: {_written(field.default)}]"
     annotation: Any = Annotated[
         (bool | None) if is_switch else (str | None),
@@ -88,7 +103,7 @@ def _written(value: Any) -> str:
     return "none" if value is None or value == {} else str(value)
 
 
-@app.command()
+@app.command(cls=WithMethods)
 @_from_recipe(CompareRecipe)
 def compare(
     recipe: CompareRecipe,
@@ -104,6 +119,25 @@ def compare(
     test split, and writes table, curves and report into a run folder.
 
     mentorch compare --data digits --teacher cnn_medium --student cnn_tiny --methods scratch kd pkt kd+pkt --seeds 0 1 2
+    """
+    _compare.run(recipe, Session(recipe, resume=resume, quiet=quiet, as_json=as_json, dry_run=dry_run))
+
+
+@app.command(cls=WithMethods)
+@_from_recipe(DistillRecipe)
+def distill(
+    recipe: DistillRecipe,
+    *,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Teach a student with one method, from one teacher or several.
+
+    The student without the teacher is trained beside it, so that the table says what the teacher is worth.
+
+    mentorch distill runs/teacher/nodes/scratch-seed-0 resnet8 cifar10 --method dkd --beta 8 --seeds 0 1 2
     """
     _compare.run(recipe, Session(recipe, resume=resume, quiet=quiet, as_json=as_json, dry_run=dry_run))
 
@@ -144,7 +178,12 @@ def run(
     changed = {key: value for key, value in (("name", name), ("out", out)) if value is not None}
     asked = asked.model_copy(update=changed)
     session = Session(asked, resume=resume, quiet=quiet, as_json=as_json, dry_run=dry_run, fresh=name is None)
-    kinds: dict[str, Any] = {"compare": _compare.run, "train": _train.run, "graph": _graph.run}
+    kinds: dict[str, Any] = {
+        "compare": _compare.run,
+        "distill": _compare.run,
+        "train": _train.run,
+        "graph": _graph.run,
+    }
     kinds[asked.command](asked, session)  # type: ignore[attr-defined]
 
 
@@ -208,9 +247,15 @@ def zoo_info(folder: Annotated[Path, typer.Argument(help="A folder with a card."
 
 
 @app.command()
-def methods() -> None:
+def methods(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="One of them, with all its options.")] = None,
+) -> None:
     """Losses that methods are made of, with the papers they are from."""
-    _zoo.show_methods()
+    if name is None:
+        show_methods()
+    else:
+        show_method(name, context.make_formatter())
 
 
 def _version(value: bool) -> None:
@@ -230,46 +275,26 @@ def _root(
     pass
 
 
-_LISTS = {
-    f"--{name.replace('_', '-')}"
-    for kind in RECIPES.values()
-    for name, field in kind.model_fields.items()
-    if str(field.annotation).startswith(("tuple", "dict"))
-}
-_LISTS |= {short for name, shorts in _ALIASES.items() if f"--{name}" in _LISTS for short in shorts}
 # click's error for wrong usage, wherever this version of typer keeps it
 _Misuse: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 
 
-def gather(arguments: Sequence[str]) -> list[str]:
-    """Let lists be written with spaces, and the three nouns of ``compare`` without option names.
-
-    >>> gather(["compare", "big/", "small", "--methods", "kd", "pkt", "--seeds", "0", "1", "-q"])
-    ['compare', '--teacher', 'big/', '--student', 'small', '--methods', 'kd,pkt', '--seeds', '0,1', '-q']
-    """
-    left, done = list(arguments), []
-    if left[:1] == ["compare"]:
-        done.append(left.pop(0))
-        for noun in ("--teacher", "--student", "--data"):
-            if left and not left[0].startswith("-"):
-                done += [noun, left.pop(0)]
-    while left:
-        word = left.pop(0)
-        done.append(word)
-        if word in _LISTS:
-            values = []
-            while left and not left[0].startswith("-"):
-                values.append(left.pop(0).strip(","))
-            done += [",".join(values)] if values else []
-    return done
+def _own_options(words: Sequence[str]) -> set[str]:
+    """The options of a command that takes options of losses beside them; of others none."""
+    name = words[0] if words else ""
+    if not issubclass(RECIPES.get(name, Recipe), TransferRecipe):
+        return set()
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    return {option for p in command.params for option in (*p.opts, *p.secondary_opts)} | {"--help"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in words
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    words = [word for word in given if word != "--debug"]
     try:
-        code = app(gather([word for word in words if word != "--debug"]), prog_name="mentorch", standalone_mode=False)
+        code = app(gather(words, _own_options(words)), prog_name="mentorch", standalone_mode=False)
         sys.exit(code or 0)
     except _Misuse as error:
         text = error.format_message()

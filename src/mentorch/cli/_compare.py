@@ -1,4 +1,4 @@
-"""``mentorch compare``."""
+"""``mentorch compare`` and ``mentorch distill``."""
 
 import copy
 import dataclasses
@@ -16,8 +16,8 @@ from mentorch._freeze import freeze
 from mentorch._graph import View
 from mentorch.cli import _methods, _networks, _training
 from mentorch.cli._experiment import carry_out
-from mentorch.cli._recipe import CompareRecipe
 from mentorch.cli._run import Session
+from mentorch.cli._transfer import TransferRecipe
 from mentorch.comparison import Teacher, measure, training_batches
 from mentorch.data import Batches, Dataset
 from mentorch.methods import supervise
@@ -27,8 +27,8 @@ from mentorch.training import TeacherCache
 TEACHER_SEED = 0
 
 
-def run(recipe: CompareRecipe, session: Session) -> None:
-    """Carry out a comparison."""
+def run(recipe: TransferRecipe, session: Session) -> None:
+    """Carry out a comparison; of one method it is a distillation."""
     data = _training.dataset(recipe, recipe.train_size)
     student = functools.partial(_networks.make, recipe.student, data, recipe.student_weights)
     named = student()
@@ -38,9 +38,7 @@ def run(recipe: CompareRecipe, session: Session) -> None:
     fit = _training.trainer(recipe, data, node="*" if recipe.sub_teachers == "winner" else "")
     description = _rehearse(recipe, data, named, planned, view, places)
     if session.dry_run:
-        session.tell(
-            f"{description}\n\n{len(recipe.methods)} methods x {len(recipe.seeds)} seeds into {session.folder}"
-        )
+        session.tell(f"{description}\n\n{len(recipe.asked)} methods x {len(recipe.seeds)} seeds into {session.folder}")
         if session.as_json:
             typer.echo(json.dumps(recipe.to_plain(), indent=2))
         return
@@ -66,7 +64,7 @@ def run(recipe: CompareRecipe, session: Session) -> None:
 
 
 def _cache(
-    recipe: CompareRecipe, session: Session, teachers: Mapping[str, Teacher], places: Mapping[str, Taps]
+    recipe: TransferRecipe, session: Session, teachers: Mapping[str, Teacher], places: Mapping[str, Taps]
 ) -> TeacherCache:
     """Where the teachers' answers are kept: in the run folder, for all methods and seeds."""
     addresses = None
@@ -76,13 +74,13 @@ def _cache(
     return TeacherCache(session.folder / "cache", addresses=addresses)
 
 
-def _planned(recipe: CompareRecipe, data: Dataset) -> dict[str, _networks.Named]:
+def _planned(recipe: TransferRecipe, data: Dataset) -> dict[str, _networks.Named]:
     """The teachers that are asked for, by node name; those without a source are yet to be trained.
 
     Raises:
         UsageError: for an option that is about other teachers than these.
     """
-    if not _methods.needs_teacher(recipe.methods):
+    if not _methods.needs_teacher(recipe.asked):
         return {}
     several = len(recipe.teacher) > 1
     found = {f"teacher{i}" if several else "teacher": _networks.make(t, data) for i, t in enumerate(recipe.teacher, 1)}
@@ -94,7 +92,7 @@ def _planned(recipe: CompareRecipe, data: Dataset) -> dict[str, _networks.Named]
     return found
 
 
-def _teacher(name: str, planned: _networks.Named, recipe: CompareRecipe, data: Dataset, session: Session) -> Teacher:
+def _teacher(name: str, planned: _networks.Named, recipe: TransferRecipe, data: Dataset, session: Session) -> Teacher:
     """A teacher that is given, or one that is trained now and kept."""
     if not planned.source:
         return _trained(name, planned.name, recipe, data, session)
@@ -103,7 +101,7 @@ def _teacher(name: str, planned: _networks.Named, recipe: CompareRecipe, data: D
     return Teacher(freeze(planned.network).to(device), planned.name, view, planned.source)
 
 
-def _teacher_view(planned: _networks.Named, recipe: CompareRecipe, data: Dataset) -> View | None:
+def _teacher_view(planned: _networks.Named, recipe: TransferRecipe, data: Dataset) -> View | None:
     asked = _networks.normalisation(recipe.teacher_mean, recipe.teacher_std, data) if planned.source else None
     return asked or planned.view or _training.view(recipe, data)
 
@@ -112,7 +110,7 @@ def _on(view: View | None, device: torch.device) -> View | None:
     return view.to(device) if isinstance(view, nn.Module) else view
 
 
-def _trained(name: str, network: str, recipe: CompareRecipe, data: Dataset, session: Session) -> Teacher:
+def _trained(name: str, network: str, recipe: TransferRecipe, data: Dataset, session: Session) -> Teacher:
     folder = session.folder / "nodes" / name
     if recipe.teacher_train_size != recipe.train_size:
         data = _training.dataset(recipe, recipe.teacher_train_size)
@@ -143,7 +141,7 @@ def _trained(name: str, network: str, recipe: CompareRecipe, data: Dataset, sess
     return Teacher(freeze(named.network), network, view, "trained here")
 
 
-def _check_teacher(name: str, teacher: Teacher, recipe: CompareRecipe, data: Dataset, session: Session) -> None:
+def _check_teacher(name: str, teacher: Teacher, recipe: TransferRecipe, data: Dataset, session: Session) -> None:
     """A teacher near chance on the student's own data is a teacher with other inputs or other classes."""
     accuracy = measure(
         teacher.network,
@@ -163,7 +161,7 @@ def _check_teacher(name: str, teacher: Teacher, recipe: CompareRecipe, data: Dat
 
 
 def _rehearse(
-    recipe: CompareRecipe,
+    recipe: TransferRecipe,
     data: Dataset,
     student: _networks.Named,
     planned: Mapping[str, _networks.Named],

@@ -8,51 +8,44 @@ from typing import Any
 from torch import nn
 
 from mentorch import gates, losses
-from mentorch._edge import Edge
+from mentorch._edge import Edge, Loss, loss_name
 from mentorch._errors import UsageError, unknown
 from mentorch._freeze import freeze
 from mentorch._graph import Graph, View
-from mentorch.cli import _networks, _training
+from mentorch.cli import _networks, _presets, _training
 from mentorch.cli._experiment import carry_out
-from mentorch.cli._recipe import EdgeRecipe, GraphRecipe, NodeRecipe
+from mentorch.cli._graph_recipe import EdgeRecipe, GraphRecipe, NodeRecipe
+from mentorch.cli._notation import WRAPPERS, check_wrapper, options_of, value
 from mentorch.cli._run import Session
 from mentorch.comparison import Method
 from mentorch.data import Dataset
 
 Spec = str | Mapping[str, Mapping[str, Any]]
 
-GATES: Mapping[str, Callable[..., gates.Gate]] = {
-    kind.__name__.lower(): kind
-    for kind in (
-        gates.Constant,
-        gates.Linear,
-        gates.Cosine,
-        gates.Between,
-        gates.Steps,
-        gates.Warmup,
-        gates.Decay,
-    )
-}
-
 
 def run(recipe: GraphRecipe, session: Session) -> None:
     """Train the graph, once per seed, and evaluate one node."""
     data = _training.dataset(recipe, recipe.train_size)
-    edges = [_edge(edge) for edge in recipe.edges]
     learning = [name for name, node in recipe.nodes.items() if not node.frozen]
     if not learning:
         raise UsageError("the recipe has no learning node: say 'frozen: false' of one")
     target = recipe.node or learning[0]
     if target not in learning:
         raise unknown("learning node", target, learning)
-    views = {name: view for name, node in recipe.nodes.items() if (view := _view(node, recipe, data)) is not None}
+    made = {name: _make(node, data) for name, node in recipe.nodes.items()}
+    views = {name: view for name in made if (view := _view(recipe, name, made[name], data)) is not None}
+    compose = _composer(recipe, views, data)
 
     def draw(network: nn.Module) -> Graph:
         nodes = {name: network if name == target else _node(node, data) for name, node in recipe.nodes.items()}
-        return Graph(nodes, [edge() for edge in edges], views=views)
+        return compose(nodes)
 
     student = functools.partial(_make, recipe.nodes[target], data)
     graph = draw(student().network)
+    if target not in graph.learning:
+        raise unknown("learning node", target, graph.learning)
+    for name, node in recipe.nodes.items():
+        _check_random(name, node, bool(made[name].source), name in graph.frozen)
     graph.build(*_training.example(data))
     fit = _training.trainer(recipe, data, node=target)
     session.tell(str(graph))
@@ -61,6 +54,14 @@ def run(recipe: GraphRecipe, session: Session) -> None:
     with session.hold():
         methods = {"graph": Method(draw, node=target)}
         carry_out(recipe, session, data, methods, student=student, fit=fit, view=views.get(target))
+
+
+def _composer(recipe: GraphRecipe, views: Mapping[str, View], data: Dataset) -> Callable[[dict[str, nn.Module]], Graph]:
+    """From networks to the graph that a recipe declares; everything that is written there is checked now."""
+    if recipe.preset is not None:
+        return _presets.read(recipe.preset, loss, views, data)
+    edges = [_edge(edge) for edge in recipe.edges]
+    return lambda nodes: Graph(nodes, [edge() for edge in edges], views=views)
 
 
 def _make(node: NodeRecipe, data: Dataset) -> _networks.Named:
@@ -72,52 +73,81 @@ def _node(node: NodeRecipe, data: Dataset) -> nn.Module:
     return freeze(network) if node.frozen else network
 
 
-def _view(node: NodeRecipe, recipe: GraphRecipe, data: Dataset) -> View | None:
+def _view(recipe: GraphRecipe, name: str, made: _networks.Named, data: Dataset) -> View | None:
+    node = recipe.nodes[name]
     asked = _networks.normalisation(node.mean, node.std, data)
-    return asked or _make(node, data).view or _training.view(recipe, data)
+    return asked or made.view or _training.view(recipe, data)
+
+
+def _check_random(name: str, node: NodeRecipe, given: bool, frozen: bool) -> None:
+    """A network that only teaches, and that nobody trained, is almost surely a slip.
+
+    Networks of other packages may bring their own weights; of those only timm's say whether they do.
+    """
+    own = ":" in node.network and not (node.network.startswith("timm:") and not node.options.get("pretrained"))
+    untrained = frozen and not given and not own
+    if untrained and not node.random:
+        raise UsageError(
+            f"node {name!r} only teaches, and its weights are random: name a zoo folder or NAME:WEIGHTS, "
+            "or say 'random: true' of it"
+        )
+    if node.random and not untrained:
+        raise UsageError(f"random has no effect on node {name!r}: it {'has weights' if frozen else 'learns'}")
 
 
 def _edge(edge: EdgeRecipe) -> Callable[[], Edge]:
-    """An edge of the file; adapters are made anew for each graph."""
-    loss = _loss(edge.loss)
-    gate = edge.gate if isinstance(edge.gate, int | float) else _gate(edge.gate)
+    """An edge of the file; what has weights is made anew for each graph."""
+    found, gate = loss(edge.loss), gates.from_data(edge.gate)
     return lambda: Edge(
-        edge.source, edge.target, loss, gate, adapter=losses.Regressor() if edge.adapter else None, name=edge.name
+        edge.source,
+        edge.target,
+        _made(found),
+        gate,
+        adapter=losses.Regressor() if edge.adapter else None,
+        name=edge.name,
     )
 
 
-def _gate(spec: Spec) -> gates.Gate:
-    made = _called("gate", spec, GATES)
-    try:
-        gate: gates.Gate = made()
-        return gate
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"gate {spec}: {error}") from error
-
-
-def _loss(spec: Spec) -> Any:
-    made = _called("loss", spec, {name: info.function for name, info in losses.catalogue().items()})
-    return made if made.keywords else made.func
-
-
-def _called(kind: str, spec: Spec, known: Mapping[str, Callable[..., Any]]) -> functools.partial[Any]:
-    """``name`` or ``{name: {option: value}}`` as a function with its options bound.
+def loss(spec: Spec) -> Loss:
+    """``kd``, ``{kd: {temperature: 4}}`` or ``{where_correct-kd: {temperature: 4}}``; of one with weights the class.
 
     Raises:
-        UsageError: for a name or an option that does not exist.
+        UsageError: for another form, and for a loss, a wrapper or an option that does not exist.
     """
     if isinstance(spec, str):
         spec = {spec: {}}
-    if len(spec) != 1:
-        raise UsageError(f"a {kind} is written 'name' or '{{name: {{option: value}}}}', got {dict(spec)}")
-    ((name, options),) = spec.items()
-    if name not in known:
-        raise unknown(kind, name, known)
+    if not isinstance(spec, Mapping) or len(spec) != 1:
+        raise UsageError(f"a loss is written 'name' or '{{name: {{option: value}}}}', got {spec!r}")
+    ((head, options),) = spec.items()
+    *wrappers, name = str(head).split("-")
+    infos = losses.catalogue()
+    if name not in infos:
+        raise unknown("loss", head, infos)
+    found = infos[name].function
+    if options:
+        found = functools.partial(found, **{option: _option(name, option, raw) for option, raw in options.items()})
+    for wrapper in reversed(wrappers):
+        check_wrapper(wrapper, name)
+        found = WRAPPERS[wrapper](found)
+    return found
+
+
+def _option(name: str, option: str, raw: Any) -> Any:
+    """A value that was written for an option; what only the surroundings know is taken as it is."""
+    known, function = options_of(name), losses.catalogue()[name].function
     # what a loss compares is told by the edge; only what is named may be set here
-    named = [
-        p.name for p in inspect.signature(known[name]).parameters.values() if kind == "gate" or p.kind is p.KEYWORD_ONLY
-    ]
-    for option in options:
-        if option not in named:
-            raise unknown(f"option of {kind} {name!r}", option, named)
-    return functools.partial(known[name], **options)
+    named = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    if option not in named:
+        raise unknown(f"option of loss {name!r}", option, named)
+    return value(f"{name}.{option}", known[option], raw) if option in known else raw
+
+
+def _made(found: Loss) -> Loss:
+    """The loss that an edge gets: of a class, what it makes."""
+    if not isinstance(getattr(found, "func", found), type):
+        return found
+    try:
+        made: Any = found()
+        return made  # type: ignore[no-any-return]
+    except TypeError as error:
+        raise UsageError(f"loss {loss_name(found)}: {error}") from error

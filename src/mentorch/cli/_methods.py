@@ -10,45 +10,22 @@ from torch import nn
 from mentorch import losses
 from mentorch._errors import UsageError, unknown
 from mentorch._graph import Graph, View
-from mentorch.cli._recipe import SCRATCH, CompareRecipe
+from mentorch.cli._notation import SCRATCH, WEIGHTS, WRAPPERS, Part, parse, parse_all
 from mentorch.cli._training import example
+from mentorch.cli._transfer import TransferRecipe
 from mentorch.comparison import Method, Teacher
 from mentorch.data import Dataset
 from mentorch.methods import WinnerTakesAll, distill, mean_of_teachers, one_copy_each, supervise
 from mentorch.networks import Taps, taps
 
-# where the comparison toolkit's default differs from the published weight that the catalogue has
-_WEIGHTS = {"kd": 1.0}
-_TEMPERATURES = {"kd": 2.0}
-
-
-def known() -> list[str]:
-    """The names that methods are made of."""
-    return [SCRATCH, *(name for name, info in losses.catalogue().items() if info.teacher and info.by_name)]
-
-
-def parse(method: str) -> list[str]:
-    """The losses of a method.
-
-    Raises:
-        UsageError: for a name that does not exist, or a loss that is named twice.
-    """
-    parts = [part.strip() for part in method.split("+")]
-    for part in parts:
-        if part not in known():
-            raise unknown("method", part, known())
-    if len(set(parts)) < len(parts) or (SCRATCH in parts and len(parts) > 1):
-        raise UsageError(f"method {method!r}: name each loss once; scratch stands alone")
-    return parts
-
 
 def needs_teacher(methods: Sequence[str]) -> bool:
     """Whether one of the methods learns from a teacher."""
-    return any(parse(method) != [SCRATCH] for method in methods)
+    return any(part.loss != SCRATCH for part in parse_all(methods))
 
 
 def make(
-    recipe: CompareRecipe,
+    recipe: TransferRecipe,
     teachers: Mapping[str, Teacher],
     view: View | None,
     places: Mapping[str, Taps],
@@ -57,34 +34,34 @@ def make(
     """The methods of a recipe, ready to draw; shapes and the number of samples are those of ``data``.
 
     Raises:
-        UsageError: for unknown methods, weights of losses that no method has, or sub-teachers without kd.
+        UsageError: for weights of losses that no method has, or sub-teachers without kd.
     """
-    parsed = {name: parse(name) for name in recipe.methods}
-    used = {part for parts in parsed.values() for part in parts}
+    used = {name for part in parse_all(recipe.asked) for name in part.names}
     for name in recipe.weight:
         if name not in used:
             raise unknown("loss in --weight", name, used - {SCRATCH})
-    return {name: _make(recipe, parts, teachers, view, places, data) for name, parts in parsed.items()}
+    return {name: _make(recipe, parse(name), teachers, view, places, data) for name in recipe.asked}
 
 
 def _make(
-    recipe: CompareRecipe,
-    parts: list[str],
+    recipe: TransferRecipe,
+    parts: Sequence[Part],
     teachers: Mapping[str, Teacher],
     view: View | None,
     places: Mapping[str, Taps],
     data: Dataset,
 ) -> Method:
-    if parts == [SCRATCH]:
+    if parts[0].loss == SCRATCH:
         return Method(functools.partial(supervise, view=view))
     seen = {name: teacher.view for name, teacher in teachers.items() if teacher.view is not None}
     if len(teachers) > 1:
-        if parts != ["kd"]:
-            raise UsageError(f"several teachers work with the methods scratch and kd, not {'+'.join(parts)!r}")
-        return _selective(recipe, {name: t.network for name, t in teachers.items()}, view, seen)
-    pairs = [(_bound(name, recipe), _weight(name, recipe)) for name in parts]
-    if "pkt" in parts and recipe.pkt_supervised:
-        pairs.append((losses.pkt_supervised, recipe.pkt_supervised * _weight("pkt", recipe)))
+        if [part.name for part in parts] != ["kd"]:
+            names = "+".join(part.name for part in parts)
+            raise UsageError(f"several teachers work with the methods scratch and kd, not {names!r}")
+        return _selective(recipe, parts[0], {name: t.network for name, t in teachers.items()}, view, seen)
+    pairs = [(_bound(part, recipe), _weight(part, recipe)) for part in parts]
+    supervised = [_weight(part, recipe) for part in parts if part.loss == "pkt" and recipe.pkt_supervised]
+    pairs += [(losses.pkt_supervised, recipe.pkt_supervised * weight) for weight in supervised]
     if view is not None:
         seen["student"] = view
     (teacher,) = teachers.values()
@@ -94,7 +71,7 @@ def _make(
             student,
             teacher.network,
             *pairs,
-            labels=recipe.kd_supervised if "kd" in parts else 1.0,
+            labels=recipe.kd_supervised if any(part.loss == "kd" for part in parts) else 1.0,
             samples=int(data.train.index.max()) + 1,
             places=places,
             views=seen,
@@ -105,14 +82,12 @@ def _make(
 
 
 def _selective(
-    recipe: CompareRecipe, networks: Mapping[str, nn.Module], view: View | None, seen: Mapping[str, View]
+    recipe: TransferRecipe, part: Part, networks: Mapping[str, nn.Module], view: View | None, seen: Mapping[str, View]
 ) -> Method:
-    temperature = recipe.temperature or _TEMPERATURES["kd"]
-    options: dict[str, Any] = {
-        "temperature": temperature,
-        "gate": _weight("kd", recipe),
-        "labels": recipe.kd_supervised,
-    }
+    chosen = part.chosen(recipe.set)
+    if idle := sorted(chosen.keys() - {"temperature"}):
+        raise UsageError(f"{idle[0]} has no effect with several teachers")
+    options: dict[str, Any] = {**chosen, "gate": _weight(part, recipe), "labels": recipe.kd_supervised}
     if recipe.sub_teachers == "mean":
         views = {**seen, **({"student": view} if view is not None else {})}
         return Method(lambda student: mean_of_teachers(student, networks, views=views, **options))
@@ -123,23 +98,22 @@ def _selective(
     )
 
 
-def _weight(name: str, recipe: CompareRecipe) -> float:
-    published = losses.catalogue()[name].weight
-    return recipe.weight.get(name, _WEIGHTS.get(name, published))
+def _weight(part: Part, recipe: TransferRecipe) -> float:
+    if part.weight is not None:
+        return part.weight
+    tables = (recipe.weight, WEIGHTS)
+    said = (table[name] for table in tables for name in reversed(part.names) if name in table)
+    return next(said, losses.catalogue()[part.loss].weight)
 
 
-def _bound(name: str, recipe: CompareRecipe) -> Any:
-    """A loss with the recipe's options."""
-    function = losses.catalogue()[name].function
-    options: dict[str, Any] = {}
-    if name in ("kd", "dkd"):
-        temperature = recipe.temperature or _TEMPERATURES.get(name)
-        if temperature is not None:
-            options["temperature"] = temperature
-    if name == "kd":
-        options["t_squared"] = recipe.t_squared
-    loss = functools.partial(function, **options) if options else function
-    return losses.standardized(loss) if name == "kd" and recipe.standardize else loss
+def _bound(part: Part, recipe: TransferRecipe) -> Any:
+    """A loss with its options, in its wrappers."""
+    loss, options = losses.catalogue()[part.loss].function, part.chosen(recipe.set)
+    if options:
+        loss = functools.partial(loss, **options)
+    for wrapper in reversed(part.wrappers):
+        loss = WRAPPERS[wrapper](loss)
+    return loss
 
 
 def places(tap: Mapping[str, str], networks: Mapping[str, nn.Module]) -> dict[str, Taps]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from mentorch._errors import UsageError
+from mentorch.cli._notation import known, options_of
 
 OPTIMIZERS = ("adam", "adamw", "adamax", "rmsprop", "sgd", "adagrad", "adadelta")
 ADAMS = ("adam", "adamw", "adamax")
@@ -24,17 +25,6 @@ _APPLIES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "val_fraction": ("protocol", ("modern",)),
     "augment": ("protocol", ("modern",)),
 }
-# the same for options of a comparison: field -> losses, one of which a method must have
-_OF_LOSSES: Mapping[str, tuple[str, ...]] = {
-    "temperature": ("kd", "dkd"),
-    "t_squared": ("kd",),
-    "standardize": ("kd",),
-    "kd_supervised": ("kd",),
-    "pkt_supervised": ("pkt",),
-}
-_OF_TEACHERS = ("teacher", "teacher_mean", "teacher_std", "teacher_epochs", "teacher_train_size", "min_teacher_acc")
-SCRATCH = "scratch"
-
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0)]
@@ -111,6 +101,9 @@ class Recipe(BaseModel):
     save_students: Literal["best", "all", "none"] = option("best", "which trained students to keep", "Output")
     knn: int = option(5, "neighbours of the nearest-neighbour evaluation; 0 leaves it out", "Output", least=0)
     retrieval: bool = option(False, "also rank the training images for each test image, by the embedding", "Output")
+    diagnose: bool = option(
+        True, "look closer about ten times: gradients and agreement per edge, where the time goes", "Output"
+    )
     tensorboard: bool = option(True, "write TensorBoard events", "Output")
     results: bool = option(True, "write report, tables and figures", "Output")
 
@@ -162,127 +155,6 @@ class TrainRecipe(Recipe):
     weights: str | None = option(None, "initial weights (safetensors, or .pt with weights only)", "Networks")
 
 
-class CompareRecipe(Recipe):
-    """``mentorch compare``: methods, the same student, several seeds."""
-
-    command: Literal["compare"] = "compare"
-    teacher: tuple[str, ...] = option(
-        ("cnn_medium",),
-        "zoo folder, NAME:WEIGHTS, or a network name to train first; several are sub-teachers (see --sub-teachers)",
-        "Networks",
-    )
-    teacher_mean: tuple[float, ...] | None = option(None, "input mean of a teacher given as NAME:WEIGHTS", "Networks")
-    teacher_std: tuple[float, ...] | None = option(None, "input standard deviation of that teacher", "Networks")
-    teacher_epochs: int | None = option(
-        None, "epochs for a teacher that is trained here; as many as the student's", "Networks", least=1
-    )
-    teacher_train_size: int | None = option(
-        None,
-        "training images for a teacher that is trained here; all of them, whatever --train-size says",
-        "Networks",
-        least=1,
-    )
-    min_teacher_acc: float | None = option(
-        None,
-        "stop if the teacher's validation accuracy is lower (a fraction); 1.5 times chance unless given",
-        "Networks",
-        least=0,
-    )
-    student: str = option("cnn_tiny", "network by name, or NAME:WEIGHTS", "Networks")
-    student_weights: str | None = option(None, "initial weights of the student", "Networks")
-    tap: dict[str, str] = option(
-        {}, "places for foreign networks: student.embedding=fc:in teacher.stages=a;b;c", "Networks"
-    )
-
-    methods: tuple[str, ...] = option(
-        ("scratch", "kd", "pkt", "kd+pkt"), "losses by name, + adds; scratch is without teacher", "Methods"
-    )
-    temperature: float | None = option(None, "softens both sides; 2 for kd, 4 for dkd unless given", "Methods", above=0)
-    t_squared: bool = option(True, "kd: multiply by the squared temperature", "Methods")
-    standardize: bool = option(False, "kd: standardise logits first", "Methods")
-    kd_supervised: float = option(0.1, "weight of the labels' cross-entropy in methods with kd", "Methods", least=0)
-    pkt_supervised: float = option(1e-4, "weight of the supervised similarity, relative to pkt's", "Methods", least=0)
-    weight: dict[str, float] = option({}, "loss=weight, replaces a published weight: kd=1 pkt=400", "Methods")
-    cache: Literal["off", "logits", "embedding"] = option(
-        "off", "keep what the teacher says of each view on disk: its logits, or its embedding as well", "Methods"
-    )
-    views: int | None = option(
-        None,
-        "augmented versions of each image, the same for all methods and seeds; always new ones unless given",
-        "Methods",
-        least=1,
-    )
-    sub_teachers: Literal["mean", "winner"] = option(
-        "mean",
-        "several teachers: mean of their answers, or one copy of the student each and the winner takes all",
-        "Methods",
-    )
-
-    @field_validator("methods", "teacher", mode="after")
-    @classmethod
-    def _some(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if not names:
-            raise ValueError("name at least one")
-        return names
-
-    @field_validator("methods", mode="after")
-    @classmethod
-    def _known_names(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
-        older = {"distillation": "kd", "pkt+distillation": "kd+pkt", "distillation+pkt": "kd+pkt"}
-        return tuple(dict.fromkeys(older.get(method, method) for method in methods))
-
-    def idle(self, name: str) -> str:
-        """Which other choice leaves a field without effect; empty if it has one."""
-        losses = {part.strip() for method in self.methods for part in method.split("+")}
-        methods = f"methods {', '.join(self.methods)}"
-        if name in (*_OF_TEACHERS, "sub_teachers", "cache") and losses == {SCRATCH}:
-            return methods
-        if name == "views" and self.augment == "none":
-            return "augment none"
-        wanted = _OF_LOSSES.get(name, ())
-        if wanted and not losses.intersection(wanted):
-            return f"{methods} (only {', '.join(wanted)})"
-        if name in ("t_squared", "standardize") and len(self.teacher) > 1:
-            return "several teachers"
-        return super().idle(name)
-
-
-class NodeRecipe(BaseModel):
-    """A node of a graph in a file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    network: str
-    weights: str | None = None
-    frozen: bool = False
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    options: dict[str, Any] = Field(default_factory=dict)
-
-
-class EdgeRecipe(BaseModel):
-    """An edge of a graph in a file: ``loss: kd`` or ``loss: {kd: {temperature: 4}}``, the same for gates."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    source: str | tuple[str, ...]
-    target: str
-    loss: str | dict[str, dict[str, Any]]
-    gate: float | str | dict[str, dict[str, Any]] = 1.0
-    adapter: bool = False
-    name: str = ""
-
-
-class GraphRecipe(Recipe):
-    """``mentorch run``: any graph, declared in a file."""
-
-    command: Literal["graph"] = "graph"
-    nodes: dict[str, NodeRecipe]
-    edges: tuple[EdgeRecipe, ...]
-    node: str | None = option(None, "the node that is evaluated; the first learning one unless given", "Output")
-
-
-RECIPES: Mapping[str, type[Recipe]] = {"train": TrainRecipe, "compare": CompareRecipe, "graph": GraphRecipe}
-
-
 def check(kind: type[Recipe], values: Mapping[str, Any]) -> Recipe:
     """A recipe from plain values.
 
@@ -305,6 +177,8 @@ def describe(error: Any, kind: type[Recipe]) -> str:
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         top = list(kind.model_fields) if len(first["loc"]) == 1 else []
+        if "set" in top and any(where in options_of(loss) for loss in known()):
+            return f"unknown option {where!r}: what is set for losses is written 'set: {{{where}: ...}}'"
         near = difflib.get_close_matches(where, top, n=1)
         return f"unknown option {where!r}" + (f": did you mean {near[0]!r}?" if near else "")
     message = first["msg"].removeprefix("Value error, ")

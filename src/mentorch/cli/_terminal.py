@@ -18,18 +18,26 @@ def show_table(rows: Sequence[Mapping[str, str]], title: str = "") -> None:
     if not rows:
         return
     names = list(rows[0])
-    while len(names) > 3 and sum(_widest(rows, name) + 3 for name in names) + 2 > out.width:
+    while len(names) > 3 and not _fits(rows, names):
         names.pop()
     out.print(_table(rows, names, title))
     if len(names) < len(rows[0]):
         err.print(f"(a wider terminal also shows {', '.join(list(rows[0])[len(names) :])})", markup=False)
 
 
+def _fits(rows: Sequence[Mapping[str, str]], names: Sequence[str]) -> bool:
+    return sum(_widest(rows, name) + 3 for name in names) + 2 <= out.width
+
+
 def _table(rows: Sequence[Mapping[str, str]], names: Sequence[str], title: str) -> Table:
     table = Table(title=escape(title) or None, title_justify="left", box=box.SIMPLE_HEAD)
+    fits = _fits(rows, names)
     for name in names:
         words = all(not cell[:1].isdigit() for row in rows if (cell := row.get(name, "")) not in ("", "\u2013"))
-        table.add_column(escape(name), justify="left" if words else "right", width=_widest(rows, name))
+        width = _widest(rows, name) if fits or name == names[0] else None  # the others share what is left
+        table.add_column(
+            escape(name), justify="left" if words else "right", width=width, no_wrap=not fits and name == names[0]
+        )
     for row in rows:
         table.add_row(*(escape(row.get(name, "")) for name in names))
     return table

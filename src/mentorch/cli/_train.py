@@ -4,7 +4,8 @@ import functools
 
 from mentorch.cli import _networks, _training
 from mentorch.cli._experiment import carry_out
-from mentorch.cli._recipe import SCRATCH, TrainRecipe
+from mentorch.cli._notation import SCRATCH
+from mentorch.cli._recipe import TrainRecipe
 from mentorch.cli._run import Session
 from mentorch.comparison import Method
 from mentorch.methods import supervise

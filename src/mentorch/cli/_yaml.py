@@ -1,12 +1,21 @@
 """Recipe files: YAML that is checked, with line numbers in errors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mentorch._errors import RunError, UsageError
 from mentorch._files import write_text
-from mentorch.cli._recipe import RECIPES, Recipe, describe
+from mentorch.cli._graph_recipe import GraphRecipe
+from mentorch.cli._recipe import Recipe, TrainRecipe, describe
+from mentorch.cli._transfer import CompareRecipe, DistillRecipe
+
+RECIPES: Mapping[str, type[Recipe]] = {
+    "train": TrainRecipe,
+    "compare": CompareRecipe,
+    "distill": DistillRecipe,
+    "graph": GraphRecipe,
+}
 
 
 def write_recipe(path: Path, recipe: Recipe) -> None:

@@ -1,4 +1,4 @@
-"""``mentorch data``, ``mentorch zoo`` and ``mentorch methods``: what there is."""
+"""``mentorch data`` and ``mentorch zoo``: what there is."""
 
 import json
 from dataclasses import asdict
@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 import typer
 
-from mentorch import data, losses, networks, zoo
+from mentorch import data, networks, zoo
 from mentorch.cli._terminal import show_table
 
 
@@ -78,14 +78,3 @@ def show_card(folder: Path) -> None:
     """A card as JSON, after its weights were checked against it."""
     _, card = zoo.load(folder)
     typer.echo(json.dumps(asdict(card), indent=2))
-
-
-def show_methods() -> None:
-    """All losses by name."""
-    show_table(
-        [
-            {"name": name, "reads": info.reads, "weight": f"{info.weight:g}", "what": info.summary, "paper": info.paper}
-            for name, info in losses.catalogue().items()
-            if info.teacher and info.by_name
-        ]
-    )
