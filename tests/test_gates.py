@@ -22,6 +22,7 @@ from mentorch.gates import (
     Decay,
     Linear,
     PerEpoch,
+    Scaled,
     Steps,
     Warmup,
     as_data,
@@ -44,6 +45,7 @@ MADE: dict[type, st.SearchStrategy[Any]] = {
     Decay: st.builds(Decay, st.floats(0, 1e6)),
 }
 MADE[Warmup] = st.builds(Warmup, fractions, weights | st.one_of(*MADE.values()))
+MADE[Scaled] = st.builds(Scaled, weights, weights | st.one_of(*MADE.values()))
 MADE[PerEpoch] = st.builds(PerEpoch, st.integers(2, 300), weights | st.one_of(*MADE.values()))
 any_gate = st.one_of(*MADE.values())
 
@@ -255,7 +257,7 @@ def test_numbers_and_names_are_gates_in_files() -> None:
     ("data", "message"),
     [
         ("lineer", "did you mean 'linear'"),
-        ({"linear": {"begin": 1}}, "begin"),
+        ({"linear": {"stat": 1}}, "unknown field of gate 'linear' 'stat': did you mean 'start'"),
         ({"linear": {}, "cosine": {}}, "a number, a name"),
         ({"linear": 3}, "written as a mapping"),
         ({"between": {"start": 2, "end": 3}}, "between 0 and 1"),

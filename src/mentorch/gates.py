@@ -169,6 +169,25 @@ class Decay:
 
 
 @dataclass(frozen=True)
+class Scaled:
+    """Another gate times ``factor``.
+
+    >>> Scaled(0.5, Linear(0.0, 1.0))(0.5)
+    0.25
+    """
+
+    factor: float
+    then: float | Gate = 1.0
+
+    def __post_init__(self) -> None:
+        _check_finite("factor", self.factor)
+        as_gate(self.then)
+
+    def __call__(self, progress: float) -> float:
+        return self.factor * as_gate(self.then)(progress)
+
+
+@dataclass(frozen=True)
 class PerEpoch:
     """Another gate that moves once per epoch: epoch ``e`` of ``epochs`` has ``then(e / (epochs - 1))``.
 
@@ -218,7 +237,7 @@ def progress_at(step: int, steps: int) -> float:
 
 
 KINDS: Mapping[str, type] = {
-    kind.__name__.lower(): kind for kind in (Constant, Linear, Cosine, Between, Steps, Warmup, Decay, PerEpoch)
+    kind.__name__.lower(): kind for kind in (Constant, Linear, Cosine, Between, Steps, Warmup, Decay, Scaled, PerEpoch)
 }
 """The gates by name, as they are written in files."""
 
@@ -262,6 +281,10 @@ def from_data(data: Any) -> float | Gate:
         raise unknown("gate", name, KINDS)
     if not isinstance(values, Mapping):
         raise UsageError(f"gate {name!r}: fields are written as a mapping, got {values!r}")
+    known = [field.name for field in fields(KINDS[name])]
+    for key in values:
+        if key not in known:
+            raise unknown(f"field of gate {name!r}", key, known)
     try:
         made: Gate = KINDS[name](**{k: from_data(v) if k == "then" else v for k, v in values.items()})
     except (TypeError, ValueError) as error:

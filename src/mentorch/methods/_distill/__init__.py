@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import nn
@@ -11,7 +10,7 @@ from mentorch._edge import Edge, Loss, loss_name
 from mentorch._errors import UsageError
 from mentorch._freeze import freeze, is_frozen
 from mentorch._graph import Graph, View
-from mentorch.gates import Gate
+from mentorch.gates import Gate, Scaled
 from mentorch.losses import LossInfo, OnMaps, Regressor, about, cross_entropy
 from mentorch.methods._distill._places import Places
 from mentorch.networks import Taps
@@ -100,23 +99,7 @@ def _edges(loss: Loss, gate: float | Gate, info: LossInfo, where: Places, sample
 def _scaled(gate: float | Gate, factor: float) -> float | Gate:
     if factor == 1:
         return gate
-    return gate * factor if isinstance(gate, int | float) else Scaled(gate, factor)
-
-
-@dataclass(frozen=True)
-class Scaled:
-    """A gate times a number.
-
-    >>> from mentorch.gates import Linear
-    >>> Scaled(Linear(0.0, 1.0), 0.5)(1.0)
-    0.5
-    """
-
-    gate: Gate
-    factor: float
-
-    def __call__(self, progress: float) -> float:
-        return self.factor * self.gate(progress)
+    return gate * factor if isinstance(gate, int | float) else Scaled(factor, gate)
 
 
 def _made(loss: Loss, info: LossInfo, where: Places, samples: int | None) -> Loss:
