@@ -14,12 +14,20 @@ RECIPE = "mentorch: 1\nmethods: [scratch, kd]  # <b>verbatim & escaped</b>\n"
 def graph(method: str) -> dict[str, Any]:
     """A graph as results.json records it; one edge per term of the method."""
     edges = [
-        {"source": ["labels"], "target": "student", "loss": "cross_entropy", "gate": "0.1", "name": "labels -> student"}
+        {
+            "source": ["labels"],
+            "target": "student",
+            "loss": "cross_entropy",
+            "gate": "0.1",
+            "name": "labels -> student: cross_entropy",
+        }
     ]
     if method == "pkt":
         edges = [{"source": ["teacher.fc:in"], "target": "student.fc:in", "loss": "pkt", "gate": "Linear(1.0, 0.0)"}]
+        edges[0]["name"] = "teacher.fc:in -> student.fc:in: pkt"
     elif method != "scratch":
         edges.append({"source": ["teacher", "labels"], "target": "student", "loss": method, "gate": "0.9"})
+        edges[1]["name"] = f"teacher, labels -> student: {method}"
     nodes = (
         [{"name": "teacher", "role": "frozen", "network": "resnet56", "parameters": 855_770}]
         if method != "scratch"
@@ -49,6 +57,43 @@ def history(method: str, level: float, epochs: int, rng: np.random.Generator) ->
             }
         )
     return lines
+
+
+def look(graph: dict[str, Any], epoch: int, labels: float = 0.1) -> dict[str, Any]:
+    """A diagnosis as ``fit(diagnose=...)`` writes it: transfers are ten times as loud as the labels' edges."""
+    edges, pairs = {}, []
+    for edge in graph["edges"]:
+        loud = labels if edge["source"] == ["labels"] else 10 * labels
+        into = [other for other in graph["edges"] if other["target"] == edge["target"]]
+        total = sum(labels if other["source"] == ["labels"] else 10 * labels for other in into)
+        edges[edge["name"]] = {"weight": 0.5, "loss": loud / 2, "gradient": loud, "share": loud / total}
+    for target in {edge["target"] for edge in graph["edges"]}:
+        for source in (node["name"] for node in graph["nodes"] if node["name"] != target):
+            quarters = {"both": 0.4, "source_only": 0.3, "target_only": 0.2, "neither": 0.1, "agreement": 0.5}
+            pairs.append({"source": source, "target": target, **quarters})
+    names = [name for name, edge in edges.items()]
+    cosines = [{"node": "student", "edges": [names[0], name], "cosine": -0.25} for name in names[1:]]
+    nodes = {node["name"]: {"accuracy": 0.5, "entropy": 1.5 - 0.1 * epoch} for node in graph["nodes"]}
+    seconds = {
+        "nodes": {node["name"]: 0.002 for node in graph["nodes"]},
+        "losses": 0.001,
+        "backward": 0.004,
+        "data": 0.001,
+    }
+    return {"edges": edges, "cosines": cosines, "nodes": nodes, "pairs": pairs, "seconds": seconds}
+
+
+def mutual(n: int, gate: str = "Linear(start=0.0, end=1.0)") -> dict[str, Any]:
+    """A graph in which everybody teaches everybody."""
+    names = "abcdefgh"[:n]
+    ends = [("labels", name, "cross_entropy", "1.0") for name in names]
+    ends += [(a, b, "kd", gate) for a in names for b in names if a != b]
+    edges = [
+        {"source": [source], "target": target, "loss": loss, "gate": gate, "name": f"{source} -> {target}: {loss}"}
+        for source, target, loss, gate in ends
+    ]
+    nodes = [{"name": name, "role": "learning", "network": "resnet20", "parameters": 272_474} for name in names]
+    return {"nodes": nodes, "edges": edges}
 
 
 def row(method: str, seed: int, accuracy: float, epochs: int = 10) -> dict[str, Any]:
@@ -111,9 +156,11 @@ def run_folder(
     *,
     seeds: int = 3,
     epochs: int = 10,
+    looks: bool = False,
+    drawn: dict[str, dict[str, Any]] | None = None,
     **changes: Any,
 ) -> Path:
-    """A run folder with every file that a report reads."""
+    """A run folder with every file that a report reads; ``looks`` adds diagnoses, ``drawn`` other graphs per method."""
     rng = np.random.default_rng(0)
     rows = []
     for i, method in enumerate(methods):
@@ -123,6 +170,12 @@ def run_folder(
             file = folder / rows[-1]["history"]
             file.parent.mkdir(parents=True, exist_ok=True)
             lines = history(method, level, epochs, rng)
+            shape = rows[-1]["graph"] = (drawn or {}).get(method, rows[-1]["graph"])
+            for line in lines if looks else ():
+                line["diagnosis"] = look(shape, line["epoch"])
+                line["validation"] |= {
+                    node["name"]: {"accuracy": 0.75} for node in shape["nodes"] if "a" <= node["name"] <= "h"
+                }
             file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(results(rows, **changes)), encoding="utf-8")
@@ -143,4 +196,6 @@ def edit(folder: Path, change: Any) -> None:
 @pytest.fixture(scope="session")
 def fake() -> SimpleNamespace:
     """The makers of synthetic files."""
-    return SimpleNamespace(graph=graph, row=row, results=results, run=run_folder, edit=edit, recipe=RECIPE)
+    return SimpleNamespace(
+        graph=graph, row=row, results=results, run=run_folder, edit=edit, recipe=RECIPE, mutual=mutual, look=look
+    )

@@ -57,6 +57,32 @@ def test_sections_in_their_order(fake, tmp_path):
     assert (page.open, page.broken) == ([], [])
 
 
+def test_the_diagnosis_has_its_parts(fake, tmp_path):
+    drawn = {"mutual": fake.mutual(3)}
+    folder = fake.run(tmp_path, ("scratch", "kd", "mutual"), seeds=1, epochs=2, looks=True, drawn=drawn)
+    fake.edit(folder, lambda results: results.update(warnings=["the teacher is <lost>"]))
+    text = reports.write(folder).read_text()
+    page = Outline(text)
+    start = page.headings.index("Diagnosis")
+    assert page.headings[start - 1 : start + 8] == [
+        "Loss terms",
+        "Diagnosis",
+        "Edges",
+        "Shares of the gradient",
+        "Agreement",
+        "Who is right",
+        "Who tells whom",
+        "What a step is spent on",
+        "Accuracy and size",
+    ]
+    assert (page.open, page.broken, page.loads) == ([], [], [])
+    assert "Warning: the teacher is &lt;lost&gt;" in text
+    assert "learns \\ from" in text
+    summary = (folder / "summary.md").read_text()
+    assert "## Diagnosis" in summary
+    assert "* Warning: the teacher is &lt;lost&gt;" in summary
+
+
 def test_the_page_says_what_is_in_the_files(fake, tmp_path):
     page = reports.write(fake.run(tmp_path)).read_text()
     for words in (

@@ -63,7 +63,9 @@ def browse(tmp_path, page, *flags):
 def page(request, fake, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     if request.param == "compare":
-        return reports.write(fake.run(folder, ("scratch", "kd", "pkt", "kd+pkt", "dkd")))
+        drawn = {"mutual": fake.mutual(3), "full": fake.mutual(6)}
+        methods = ("scratch", "kd", "pkt", "kd+pkt", "dkd", *drawn)
+        return reports.write(fake.run(folder, methods, seeds=2, looks=True, drawn=drawn))
     methods = ("scratch", *(f"method-{'long' * 12}-{i}" for i in range(5)))
     fake.run(folder, methods, seeds=2, epochs=1, name="n" * 300)
     names = [f"{letter}-{'x' * 30}" for letter in "abcde"]

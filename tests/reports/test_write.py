@@ -91,7 +91,7 @@ def test_a_damaged_run_writes_nothing(tmp_path):
     ids=["no teacher", "no rows", "no names", "unmeasured", "nan", "bare rows", "odd rows", "odd parts", "least"],
 )
 def test_missing_and_odd_entries_are_coped_with(fake, tmp_path, change):
-    folder = fake.run(tmp_path, ("scratch", "kd"), seeds=2, epochs=2)
+    folder = fake.run(tmp_path, ("scratch", "kd"), seeds=2, epochs=2, looks=True)
     fake.edit(folder, change)
     assert reports.write(folder).stat().st_size > 5000
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mentorch.reports._format import dig, number, slug, text
-from mentorch.reports._plot import COLOURS, INK, Picture, line_style, plot, whole_epochs
+from mentorch.reports._format import dig, number, slug
+from mentorch.reports._looks import MANY
+from mentorch.reports._plot import INK, Picture, line_style, plot, stack, whole_epochs
 from mentorch.reports._read import Run
 
 if TYPE_CHECKING:
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CURVES = {"accuracy": "accuracy %", "cross_entropy": "cross-entropy", "knn": "kNN accuracy %"}
-HATCHES = ("", "///", "...", "xx", "\\\\\\", "---", "++", "oo")
 
 
 def curves(run: Run, prefix: str = "") -> list[Picture]:
@@ -88,24 +88,9 @@ def shares(run: Run, prefix: str = "") -> list[Picture]:
 def _share(method: str, histories: list[list[dict[str, Any]]], name: str) -> Picture | None:
     found = [dig(entry, "train", "edges") for history in histories for entry in history]
     edges = dict.fromkeys(edge for terms in found if isinstance(terms, dict) for edge in terms)
+    if len(edges) > MANY:  # a crowd of stripes tells nothing
+        return None
     means = {edge: over_seeds(histories, "train", "edges", edge) for edge in edges}
     sizes = {e: {epoch: sum(map(abs, v)) / len(v) for epoch, v in values.items()} for e, values in means.items()}
-    epochs = sorted({epoch for values in sizes.values() for epoch in values})
-    totals = {epoch: sum(values.get(epoch, 0.0) for values in sizes.values()) for epoch in epochs}
-    epochs = [epoch for epoch in epochs if totals[epoch] > 0]
-    if not epochs or len(edges) < 2:  # one term is all of the loss: nothing to see
-        return None
-    heights = [[100 * values.get(epoch, 0.0) / totals[epoch] for epoch in epochs] for values in sizes.values()]
-    if len(epochs) == 1:  # an area needs two ends
-        epochs, heights = [epochs[0] - 0.5, epochs[0] + 0.5], [row * 2 for row in heights]
-
-    def draw(axes: "Axes") -> dict[str, "Artist"]:
-        colours = [COLOURS[i % len(COLOURS)] for i in range(len(heights))]
-        areas = axes.stackplot(epochs, heights, colors=colours, alpha=0.75, linewidth=0)
-        for area, hatch in zip(areas, HATCHES * len(areas), strict=False):
-            area.set(hatch=hatch, edgecolor=INK)
-        axes.set(xlabel="epoch", ylabel="share of the loss %", ylim=(0, 100), xlim=(epochs[0], epochs[-1]))
-        whole_epochs(axes)
-        return {text(edge): area for edge, area in zip(sizes, areas, strict=True)}
-
-    return plot("terms", name, f"Shares of the loss terms of {method} against epochs", method, draw)
+    label = f"Shares of the loss terms of {method} against epochs"
+    return stack("terms", name, label, method, sizes, "share of the loss %")

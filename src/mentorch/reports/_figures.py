@@ -4,11 +4,16 @@ import math
 from typing import TYPE_CHECKING
 
 from mentorch.reports._curves import curves, shares
-from mentorch.reports._draw import graph_svg
+from mentorch.reports._draw import graph_svg, matrix_lines
 from mentorch.reports._format import dig, number, slug
+from mentorch.reports._inside import inside
+from mentorch.reports._links import plan
+from mentorch.reports._looks import Looks, accuracy_in, looks
 from mentorch.reports._plot import INK, Picture, line_style, plot, size_axis
 from mentorch.reports._read import Run
-from mentorch.reports._study import interval
+from mentorch.reports._study import Group, interval
+from mentorch.reports._svg import Measured
+from mentorch.reports._trials import drawings
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -17,8 +22,9 @@ if TYPE_CHECKING:
 
 def pictures(run: Run, prefix: str = "") -> list[Picture]:
     """Every figure of a run, in the order of the page."""
-    size = sizes(run, prefix)
-    return [*curves(run, prefix), *shares(run, prefix), *([size] if size else []), *_graphs(run, prefix)]
+    size, found = sizes(run, prefix), looks(run)
+    ordered = [*drawings(run.folder, prefix), *curves(run, prefix), *shares(run, prefix), *inside(found, prefix)]
+    return [*ordered, *([size] if size else []), *_graphs(run, found, prefix)]
 
 
 def sizes(run: Run, prefix: str = "") -> Picture | None:
@@ -60,16 +66,48 @@ def sizes(run: Run, prefix: str = "") -> Picture | None:
     )
 
 
-def _graphs(run: Run, prefix: str) -> list[Picture]:
-    methods = {group.method: group.graph for group in run.study.groups if group.graph}
-    return [
-        Picture(
-            "graph",
-            f"{prefix}graph-{i + 1}-{slug(method)}",
-            f"Knowledge transfer graph of {method}",
-            method,
-            graph_svg(graph),
-        )
-        for i, (method, graph) in enumerate(methods.items())
-        if graph
-    ]
+def _graphs(run: Run, found: list[Looks], prefix: str) -> list[Picture]:
+    """The graph of each method, all on one scale of accuracies."""
+    groups: dict[str, Group] = {}
+    for group in run.study.groups:
+        if group.graph:
+            groups.setdefault(group.method, group)
+    seen = {looks.method: looks for looks in found}
+    known = {method: accuracies(run, group, seen.get(method)) for method, group in groups.items()}
+    levels = [value for accuracy in known.values() for value in accuracy.values()]
+    scale = (min(levels), max(levels)) if levels else (0.0, 1.0)
+    pictures = []
+    for i, (method, group) in enumerate(groups.items()):
+        graph, looks = group.graph or {}, seen.get(method)
+        names = [link.name for link in looks.edges] if looks else []
+        shares = {name: share for name in names if looks and (share := looks.mean("edges", name, "share")) is not None}
+        drawn, shape = graph_svg(graph, Measured(known[method], shares, *scale)), plan(graph)
+        words = "\n".join(matrix_lines(shape)) if shape.social else ""
+        label = f"Knowledge transfer graph of {method}"
+        pictures.append(Picture("graph", f"{prefix}graph-{i + 1}-{slug(method)}", label, method, drawn, words=words))
+    return pictures
+
+
+def accuracies(run: Run, group: Group, looks: Looks | None) -> dict[str, float]:
+    """Validation accuracy of each node of a method, mean over seeds, at the epoch that counts.
+
+    Of the teacher as it was measured once; of other frozen nodes from the looks into the training.
+    """
+    shape = plan(group.graph)
+    found: dict[str, list[float]] = {}
+    for row in group.rows:
+        epochs = run.histories.get(str(row.get("history"))) or []
+        best = number(row.get("best_epoch")) if run.study.which == "best" else None
+        chosen = next((entry for entry in epochs if entry["epoch"] == best), epochs[-1] if epochs else {})
+        for name in shape.learning:
+            value = number(dig(chosen, "validation", name, "accuracy"))
+            if value is not None:
+                found.setdefault(name, []).append(value)
+    known = {name: sum(values) / len(values) for name, values in found.items()}
+    teacher = number(dig(run.study.results, "teacher", "validation", "accuracy"))
+    last = looks.first[max(looks.first)] if looks else {}
+    for name in shape.nodes:
+        value = teacher if name == "teacher" else accuracy_in(last, name)
+        if name not in known and value is not None:
+            known[name] = value
+    return known

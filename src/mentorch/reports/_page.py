@@ -5,18 +5,37 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from mentorch.reports._diagnosis import EDGES, PAIRS, STEPS, advice, crowds, edges, pairs, steps, teacher, warnings
 from mentorch.reports._format import MISSING, count, dig, duration, number, shorten, text
+from mentorch.reports._looks import looks
 from mentorch.reports._plot import Picture
 from mentorch.reports._read import Run
 from mentorch.reports._table import costs, measures, networks, table, together
+from mentorch.reports._trials import image, told, trials
 from mentorch.reports._words import EPOCHS, failures, remarks, sentence
 
 # the browser itself then refuses scripts and anything that is not in the file
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-TERMS = "The share of each edge in the sum of the weighted losses, mean over seeds; methods with one term are left out."
-SHADING = "Each column is a node, each row an edge. Learning nodes are outlined, frozen ones shaded, data dashed."
+TERMS = (
+    "The share of each edge in the sum of the weighted losses, mean over seeds; methods with one term are left out, "
+    "and those with more than 12."
+)
+SHADING = (
+    "Validation accuracy in percent; the darker, the higher. Learning nodes are round, frozen ones have corners. "
+    "Lines: whole for a constant gate, dashes for one that rises, dots for one that falls; "
+    "wide where the edge makes much of the gradient. In a matrix, rows learn from columns."
+)
+GRADIENTS = (
+    "The share of each edge in the norms of the gradients of the network that learns; first seed, six pictures at most."
+)
+RIGHT = "Who is right, on the first 1,000 or so validation images; first seed, six pictures at most."
+MATRICES = (
+    "Rows are receivers, columns are senders, numbers are percent; first seed. Share of the gradient: what of its "
+    "gradient a receiver owes to a sender, on the diagonal to the labels. Agreement: how often two name the same "
+    "class, on the diagonal the accuracy."
+)
 
 
 def page(runs: list[tuple[Run, list[Picture]]]) -> str:
@@ -50,10 +69,13 @@ def _sections(run: Run, found: list[Picture], level: int) -> str:
     return "".join(
         [
             f'<p class="result">{_text(sentence(study.results))}</p>',
+            "".join(f'<p class="failed">{_text(line)}</p>' for line in warnings(study)),
             _section("Results", _results(run), level),
             _section(other, _table(measures(study)), level),
+            _section("Search", _search(run, found), level),
             _section("Training curves", _figures(found, "curves"), level),
             _section("Loss terms", _figures(found, "terms", TERMS), level),
+            _section("Diagnosis", _diagnosis(run, found, level + 1), level),
             _section("Accuracy and size", _figures(found, "size"), level),
             _section("Knowledge transfer graphs", _figures(found, "graph", SHADING), level),
             _section("Cost", _table(networks(study.results)) + _table(costs(study)), level),
@@ -84,6 +106,33 @@ def _results(run: Run) -> str:
     failed = "".join(f'<li class="failed">{_text(line)}</li>' for line in failures(study))
     note = f'<p class="note">{_text(" ".join(remarks(study)))}</p>' if rows else "<p>No method was run.</p>"
     return _table(rows) + note + (f"<p>Failed:</p><ul>{failed}</ul>" if failed else "")
+
+
+def _search(run: Run, found: list[Picture]) -> str:
+    if not run.search:
+        return ""
+    words = f"<p>{_text(told(run.search))}</p>"
+    return words + _table(trials(run.search), "trials") + _figures(found, "trials")
+
+
+def _diagnosis(run: Run, found: list[Picture], level: int) -> str:
+    """What went on inside: in words, in tables, in pictures."""
+    seen = looks(run)
+    words = "".join(f"<p>{_text(line)}</p>" for line in teacher(run.study))
+    loud = "".join(f"<li>{_text(line)}</li>" for line in advice(seen))
+    parts = [
+        ("Edges", _noted(edges(seen), EDGES + crowds(seen)) + (f"<ul>{loud}</ul>" if loud else "")),
+        ("Shares of the gradient", _figures(found, "gradients", GRADIENTS)),
+        ("Agreement", _noted(pairs(seen), PAIRS)),
+        ("Who is right", _figures(found, "right", RIGHT)),
+        ("Who tells whom", _figures(found, "matrix", MATRICES)),
+        ("What a step is spent on", _noted(steps(seen), STEPS, "methods")),
+    ]
+    return words + "".join(_section(title, body, level) for title, body in parts)
+
+
+def _noted(rows: list[dict[str, str]], note: str, kind: str = "looks") -> str:
+    return f'{_table(rows, kind)}<p class="note">{_text(note)}</p>' if rows else ""
 
 
 def _table(rows: list[dict[str, str]], kind: str = "methods") -> str:
@@ -120,9 +169,11 @@ def _scroll(body: str) -> str:
 def _figures(found: list[Picture], kind: str, note: str = "") -> str:
     figures = ""
     for picture in (one for one in found if one.kind == kind):
-        drawing = f'<div class="scroll">{picture.inline()}</div>'
+        drawn = image(picture) if kind == "trials" else picture.inline()
+        drawing = f'<div class="scroll">{drawn}</div>'
         caption = f"<figcaption>{_text(picture.caption)}</figcaption>"
         # where a caption is the name of a method it belongs above the drawing, an explanation below
+        drawing += f"<pre>{escape(picture.words)}</pre>" if picture.words else ""
         figures += f"<figure>{caption + drawing if note else drawing + caption}</figure>"
     words = f'<p class="note">{_text(note)}</p>' if note else ""
     return f'{words}<div class="figures {kind}">{figures}</div>' if figures else ""

@@ -23,6 +23,7 @@ class Run:
     environment: dict[str, Any]
     histories: dict[str, list[dict[str, Any]]]
     notes: list[str] = field(default_factory=list)
+    search: dict[str, Any] = field(default_factory=dict)
 
     def history(self, group: Group) -> list[list[dict[str, Any]]]:
         """One list of epochs per seed of a group, for the seeds that have one."""
@@ -46,7 +47,9 @@ def read(folder: Path) -> Run:
         for group in study.groups
         if not any(r.get("history") for r in group.rows)
     ]
-    return Run(folder, study, _recipe(folder, notes), _environment(folder, notes), histories, notes)
+    return Run(
+        folder, study, _recipe(folder, notes), _environment(folder, notes), histories, notes, _search(folder, notes)
+    )
 
 
 def _results(path: Path) -> dict[str, Any]:
@@ -91,6 +94,20 @@ def _recipe(folder: Path, notes: list[str]) -> str | None:
     except OSError:
         notes.append("recipe.yaml: missing, so this run cannot be repeated from its folder")
         return None
+
+
+def _search(folder: Path, notes: list[str]) -> dict[str, Any]:
+    """What the search tried, if there was one."""
+    if not (folder / "search.json").exists():
+        return {}
+    try:
+        found = read_json(folder / "search.json")
+    except RunError:
+        found = None
+    if not isinstance(found, dict):
+        notes.append("search.json: damaged")
+        return {}
+    return found
 
 
 def _environment(folder: Path, notes: list[str]) -> dict[str, Any]:

@@ -118,8 +118,14 @@ class Study:
 
     @cached_property
     def baseline(self) -> Group | None:
-        """The group trained from labels alone."""
-        return next((group for group in self.groups if group.method == "scratch"), None)
+        """The group trained from labels alone: ``scratch``, or ``independent`` as searches call it."""
+        alone = (group for name in ("scratch", "independent") for group in self.groups if group.method == name)
+        return next(alone, None)
+
+    @property
+    def against(self) -> str:
+        """What that group is called."""
+        return self.baseline.method if self.baseline else "scratch"
 
     @property
     def digits(self) -> int:
@@ -131,7 +137,7 @@ class Study:
         return interval(list(group.values(self.split, which, "accuracy").values()))
 
     def difference(self, group: Group) -> Interval | None:
-        """Accuracy minus that of scratch at the selected epoch, paired by seed (equal start, equal batches).
+        """Accuracy minus that of the baseline at the selected epoch, paired by seed (equal start, equal batches).
 
         Without a common seed it is the difference of the means, and has no interval; a classifier that was never
         trained has no difference.

@@ -35,8 +35,9 @@ def table(results: dict[str, Any]) -> list[dict[str, str]]:
     """The comparison: the teacher first, then one row per method; every row maps a column's title to its text.
 
     Accuracies are percentages, mean ± half of the 95 % t interval over seeds, of the best-validation epoch and of the
-    last one; the difference to scratch is that of the selected epoch, in points, paired by seed. Samples and time are
-    means per seed. Columns without a single entry are left out, so all rows have the same keys.
+    last one; the difference to scratch (to independent, in a search) is that of the selected epoch, in points, paired
+    by seed. Samples and time are means per seed. Columns without a single entry are left out, so all rows have the same
+    keys.
 
     Args:
         results: the content of results.json.
@@ -117,7 +118,7 @@ def costs(study: Study) -> list[dict[str, str]]:
 
 def _titles(study: Study) -> tuple[str, ...]:
     accuracy = f"{study.split} accuracy %"
-    ends = ("points over scratch", "kNN accuracy %", "parameters", "compression", "trained samples", "time")
+    ends = (f"points over {study.against}", "kNN accuracy %", "parameters", "compression", "trained samples", "time")
     return ("method", "seeds", f"{accuracy}, best epoch", f"{accuracy}, last epoch", *ends)
 
 

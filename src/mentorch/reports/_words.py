@@ -10,7 +10,7 @@ EPOCHS = {"best": "best-validation epoch", "last": "last epoch"}
 
 
 def sentence(results: dict[str, Any]) -> str:
-    """What came out, in one sentence: which methods differ from scratch by more than the noise.
+    """What came out, in one sentence: which methods differ from scratch (or independent) by more than the noise.
 
     A method counts as above (below) scratch when the whole 95 % t interval of the difference, paired by seed,
     lies above (below) zero. Methods that never train their classifier are left out.
@@ -31,7 +31,8 @@ def remarks(study: Study) -> list[str]:
     found = ["± is half of the 95 % t interval over seeds; a single seed has none."]
     if any(study.difference(group) for group in study.groups):
         found.append(
-            f"Points over scratch: {EPOCHS[study.which]}, paired by seed, not corrected for the number of methods."
+            f"Points over {study.against}: {EPOCHS[study.which]}, paired by seed, "
+            "not corrected for the number of methods."
         )
     if study.split != "test":
         found.append(
@@ -57,7 +58,7 @@ def _result(study: Study) -> str:
     if compared:
         return _compared(study, compared)
     group, accuracy = max(accuracies, key=lambda pair: pair[1].mean)
-    bare = "only scratch was measured" if group is study.baseline else "there is no scratch to compare with"
+    bare = f"only {group.label} was measured" if group is study.baseline else "there is no scratch to compare with"
     reached = f"{accuracy.show(study.digits, 100)} % {study.split} accuracy ({_seeds(accuracy.n)})"
     verb = "reaches" if len(accuracies) == 1 else "is highest with"
     return f"{group.label} {verb} {reached}; {bare}."
@@ -76,13 +77,14 @@ def _compared(study: Study, compared: list[tuple[Group, Interval]]) -> str:
     if all(difference.low is None for _, difference in compared):
         return f"{best}; without several seeds this cannot be told from noise."
     if len(below) == len(compared):
-        return f"Every method is below scratch beyond the noise; the nearest: {best}."
-    return f"No method beats scratch beyond the noise; the highest: {best}."
+        return f"Every method is below {study.against} beyond the noise; the nearest: {best}."
+    return f"No method beats {study.against} beyond the noise; the highest: {best}."
 
 
 def _difference(study: Study, group: Group, difference: Interval, full: bool = True) -> str:
     digits = study.digits
-    points = f"{abs(difference.mean) * 100:.{digits}f} points {'above' if difference.mean >= 0 else 'below'} scratch"
+    side = "above" if difference.mean >= 0 else "below"
+    points = f"{abs(difference.mean) * 100:.{digits}f} points {side} {study.against}"
     if difference.low is None or difference.high is None:
         return f"{group.label} is {points} ({_seeds(difference.n) if difference.n else 'different seeds'})"
     low, high = signed(difference.low * 100, digits), signed(difference.high * 100, digits)

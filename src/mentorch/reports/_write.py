@@ -10,13 +10,16 @@ from typing import Any
 
 from mentorch._errors import UsageError
 from mentorch._files import write_atomic, write_text
+from mentorch.reports._diagnosis import EDGES, PAIRS, STEPS, advice, edges, pairs, steps, teacher, warnings
 from mentorch.reports._figures import pictures
 from mentorch.reports._format import text
+from mentorch.reports._looks import Looks, looks
 from mentorch.reports._page import page
 from mentorch.reports._plot import Picture
 from mentorch.reports._read import Run, read
 from mentorch.reports._study import Study
 from mentorch.reports._table import table, together
+from mentorch.reports._trials import told, trials
 from mentorch.reports._words import failures, remarks, sentence
 
 FACTS = ("method", "node", "seed", "epochs", "best_epoch", "seconds", "trained_samples", "macs", "parameters")
@@ -85,8 +88,25 @@ def _summary(found: list[tuple[Run, list[Picture]]]) -> str:
         lines += [f"# {_plain(run.study.name)}", "", _plain(sentence(run.study.results)), ""]
         lines += [*_markdown(table(run.study.results)), "", " ".join(remarks(run.study)), ""]
         lines += [f"* failed: {_plain(line)}" for line in failures(run.study)] + [""] * bool(failures(run.study))
+        lines += (
+            ["## Search", "", _plain(told(run.search)), "", *_markdown(trials(run.search)), ""] if run.search else []
+        )
+        lines += _diagnosis(run)
         lines += [f"![{_plain(p.label)}](figures/{p.name}.svg)\n" for p in figures]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _diagnosis(run: Run) -> list[str]:
+    seen = looks(run)
+    words = [f"* {_plain(line)}" for line in warnings(run.study)]
+    words += [f"* {_plain(line)}" for line in (*teacher(run.study), *advice(seen))]
+    tables = [[*_markdown(rows), "", note, ""] for rows, note in _tables(seen) if rows]
+    lines = [*words, *([""] * bool(words)), *(line for table in tables for line in table)]
+    return ["## Diagnosis", "", *lines] if lines else []
+
+
+def _tables(seen: list[Looks]) -> list[tuple[list[dict[str, str]], str]]:
+    return [(edges(seen), EDGES), (pairs(seen), PAIRS), (steps(seen), STEPS)]
 
 
 def _markdown(rows: list[dict[str, str]]) -> list[str]:
