@@ -6,7 +6,8 @@ from torch import nn
 
 from mentorch.networks import build, names, taps
 
-LINEAR_STAGES = {"mobilenet_v2"}  # the blocks of MobileNetV2 end without an activation, on purpose
+# the blocks of MobileNetV2 end without an activation, on purpose, and those of transformers with a sum
+LINEAR_STAGES = {"mobilenet_v2", "vit_nano", "vit_tiny"}
 
 
 def observe(network, images):
@@ -71,6 +72,7 @@ def test_small_and_odd_images(name, size):
         "mobilenet_v2",
         "shufflenet_v1",
         "shufflenet_v2",
+        "vit_nano",
     ],
 )
 def test_every_parameter_learns_and_the_graph_is_whole(name):

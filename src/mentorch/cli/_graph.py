@@ -17,8 +17,9 @@ from mentorch.cli._experiment import carry_out
 from mentorch.cli._graph_recipe import EdgeRecipe, GraphRecipe, NodeRecipe
 from mentorch.cli._notation import WRAPPERS, check_wrapper, options_of, value
 from mentorch.cli._run import Session
-from mentorch.comparison import Method
+from mentorch.comparison import Method, describe_graph
 from mentorch.data import Dataset
+from mentorch.reports import graph_text
 
 Spec = str | Mapping[str, Mapping[str, Any]]
 
@@ -48,7 +49,7 @@ def run(recipe: GraphRecipe, session: Session) -> None:
         _check_random(name, node, bool(made[name].source), name in graph.frozen)
     graph.build(*_training.example(data))
     fit = _training.trainer(recipe, data, node=target)
-    session.tell(str(graph))
+    session.tell(graph_text(describe_graph(graph)))
     if session.dry_run:
         return
     with session.hold():

@@ -113,6 +113,8 @@ class Session:
         from mentorch.reports import sentence, table, write
 
         page = write(self.folder) if self.recipe.results else None
+        for warning in results.get("warnings", ()):
+            err.print(f"warning: {warning}", markup=False, soft_wrap=True)
         if self.as_json:
             typer.echo(json.dumps(results, indent=2))
         else:

@@ -32,6 +32,7 @@ from mentorch.networks._shufflenet_v1 import ShuffleNetV1, shufflenet_v1
 from mentorch.networks._shufflenet_v2 import ShuffleNetV2, shufflenet_v2
 from mentorch.networks._taps import Taps, taps
 from mentorch.networks._vgg import VGG, vgg8, vgg13, vgg16, vgg19
+from mentorch.networks._vit import ViT, vit_nano, vit_tiny
 from mentorch.networks._weights import load_weights, read_safetensors
 from mentorch.networks._wrn import WideResNet, wrn, wrn_10_1, wrn_16_1, wrn_16_2, wrn_28_1, wrn_28_2, wrn_40_1, wrn_40_2
 
@@ -46,6 +47,7 @@ __all__ = [
     "ShuffleNetV1",
     "ShuffleNetV2",
     "Taps",
+    "ViT",
     "WideResNet",
     "build",
     "cnn_medium",
@@ -79,6 +81,8 @@ __all__ = [
     "vgg13",
     "vgg16",
     "vgg19",
+    "vit_nano",
+    "vit_tiny",
     "wrn",
     "wrn_10_1",
     "wrn_16_1",

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from mentorch._errors import UsageError, unknown
-from mentorch.networks import _cnn, _mobilenet, _resnet, _shufflenet_v1, _shufflenet_v2, _vgg, _wrn
+from mentorch.networks import _cnn, _mobilenet, _resnet, _shufflenet_v1, _shufflenet_v2, _vgg, _vit, _wrn
 from mentorch.networks._external import hf_network, imported_network, timm_network
 
 _BUILDERS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
@@ -42,6 +42,8 @@ _BUILDERS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
         "vgg13": _vgg.vgg13,
         "vgg16": _vgg.vgg16,
         "vgg19": _vgg.vgg19,
+        "vit_nano": _vit.vit_nano,
+        "vit_tiny": _vit.vit_tiny,
         "mobilenet_v2": _mobilenet.mobilenet_v2,
         "shufflenet_v1": _shufflenet_v1.shufflenet_v1,
         "shufflenet_v2": _shufflenet_v2.shufflenet_v2,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -32,7 +33,8 @@ def cost(network: nn.Module, example: Tensor) -> Cost:
     training = [module for module in network.modules() if module.training]
     network.eval()
     try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        # fused attention is not counted on every device: as matrix products it is
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             network(example)
     finally:
         # one by one: train() would also switch on what was switched off inside
