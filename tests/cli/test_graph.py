@@ -107,7 +107,7 @@ def test_losses_with_weights_and_wrapped_ones_are_edges_of_a_file(mentorch, tmp_
     assert result.code == 0, result.err
     lines = [line.split() for line in result.err.splitlines()]
     assert any("where_correct(kd)" in line for line in lines)
-    assert "teacher.layer2 -> student.layer2 VID gate 1".split() in lines
+    assert ["teacher.layer2", "->", "student.layer2", "VID", "gate", "1"] in lines
 
 
 FROZEN = {"teacher": {"network": "cnn_small", "frozen": True}, "a": {"network": "cnn_tiny"}}

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from mentorch._errors import MentorchError, UsageError
-from mentorch.cli import _compare, _graph, _train, _zoo
+from mentorch.cli import _compare, _graph, _search, _train, _zoo
 from mentorch.cli._methods_page import WithMethods, show_method, show_methods
 from mentorch.cli._recipe import Recipe, TrainRecipe, check
 from mentorch.cli._run import Session
+from mentorch.cli._search_recipe import SearchRecipe
 from mentorch.cli._transfer import CompareRecipe, DistillRecipe, TransferRecipe
 from mentorch.cli._words import ALIASES, flag, gather
 from mentorch.cli._yaml import RECIPES, read_recipe
@@ -160,6 +161,32 @@ def train(
 
 
 @app.command()
+@_from_recipe(SearchRecipe)
+def search(
+    recipe: SearchRecipe,
+    *,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes that search here at the same time.")] = 1,
+    join: Annotated[Path | None, typer.Option("--join", help="Help with the search of this run folder.")] = None,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search who should teach the target: its partners, and a gate for each pair of networks.
+
+    Validation data alone decide. The best graphs are then trained with new seeds, beside the target alone, mutual
+    learning and distillation, and measured on the test split.
+
+    mentorch search --data cifar10 --target resnet32 --partners resnet32 resnet110 wrn_28_2 --trials 100 --workers 4
+    """
+    if join is not None:
+        _search.join(join, quiet)
+        return
+    session = Session(recipe, resume=resume, quiet=quiet, as_json=as_json, dry_run=dry_run)
+    _search.run(recipe, session, workers)
+
+
+@app.command()
 def run(
     recipe: Annotated[Path, typer.Argument(help="A recipe file; every run folder holds the one that made it.")],
     *,
@@ -182,6 +209,7 @@ def run(
         "compare": _compare.run,
         "distill": _compare.run,
         "train": _train.run,
+        "search": _search.run,
         "graph": _graph.run,
     }
     kinds[asked.command](asked, session)  # type: ignore[attr-defined]

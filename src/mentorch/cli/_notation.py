@@ -17,6 +17,7 @@ WRAPPERS: Mapping[str, Callable[..., Any]] = {
 }
 """What may stand before a loss on logits, with a hyphen."""
 IN_PYTHON: Mapping[str, str] = {
+    "concatenated": "it is about teachers with classes of their own: see mentorch amalgamate, or methods.amalgamate",
     "mlkd": "it needs two views of each sample in one batch",
     "simkd": "the student that counts is another network than the one that is trained",
 }

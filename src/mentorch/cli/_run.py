@@ -21,7 +21,19 @@ from mentorch.cli._yaml import read_recipe, write_recipe
 
 # what may change when a run is resumed: where things are, what is shown, and how much memory is used
 _HARMLESS = frozenset(
-    ("name", "out", "data_root", "download", "device", "threads", "eval_batch_size", "min_teacher_acc", "results")
+    (
+        "name",
+        "out",
+        "data_root",
+        "download",
+        "device",
+        "threads",
+        "eval_batch_size",
+        "min_teacher_acc",
+        "results",
+        "trials",
+        "finals",
+    )
 )
 
 
@@ -129,4 +141,4 @@ class Session:
 
 def _used(folder: Path) -> bool:
     """Whether something was computed in a folder."""
-    return any((folder / part).exists() for part in ("fits", "results.json"))
+    return any((folder / part).exists() for part in ("fits", "trials", "results.json"))

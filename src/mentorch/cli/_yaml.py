@@ -8,6 +8,7 @@ from mentorch._errors import RunError, UsageError
 from mentorch._files import write_text
 from mentorch.cli._graph_recipe import GraphRecipe
 from mentorch.cli._recipe import Recipe, TrainRecipe, describe
+from mentorch.cli._search_recipe import SearchRecipe
 from mentorch.cli._transfer import CompareRecipe, DistillRecipe
 
 RECIPES: Mapping[str, type[Recipe]] = {
@@ -15,6 +16,7 @@ RECIPES: Mapping[str, type[Recipe]] = {
     "compare": CompareRecipe,
     "distill": DistillRecipe,
     "graph": GraphRecipe,
+    "search": SearchRecipe,
 }
 
 
