@@ -10,6 +10,7 @@ from mentorch import methods as methods
 from mentorch import metrics as metrics
 from mentorch import networks as networks
 from mentorch import training as training
+from mentorch import transferability as transferability
 from mentorch._edge import Edge as Edge
 from mentorch._errors import MentorchError as MentorchError
 from mentorch._errors import RunError as RunError
