@@ -9,6 +9,7 @@ from mentorch import losses as losses
 from mentorch import methods as methods
 from mentorch import metrics as metrics
 from mentorch import networks as networks
+from mentorch import structure as structure
 from mentorch import training as training
 from mentorch import transferability as transferability
 from mentorch._edge import Edge as Edge
