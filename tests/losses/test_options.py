@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mentorch.losses import LossInfo, OptionInfo, catalogue, options
 
 NAMES = sorted(catalogue())
-CODE_ONLY = {("ofd", "margins")}  # modules and tensors, which no text stands for
+CODE_ONLY = {("concatenated", "blocks"), ("ofd", "margins")}  # modules and tensors, which no text stands for
 
 
 def example(

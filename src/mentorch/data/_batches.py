@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from mentorch._errors import UsageError
 from mentorch.data._augment import Augment
-from mentorch.data._dataset import Split, to_float
 from mentorch.data._keys import fold, sample_keys
 
 # the order of samples and what happens to them must not share random numbers
@@ -21,13 +20,24 @@ class Batch(NamedTuple):
 
     Attributes:
         inputs: images in [0, 1], float32, shape `[N, C, H, W]`.
-        labels: class numbers, int64, shape `[N]`.
+        labels: class numbers, int64, shape `[N]`; of a `DenseSplit`, a mapping of targets.
         index: rows in the official split, int64, shape `[N]`.
     """
 
     inputs: Tensor
-    labels: Tensor
+    labels: Any
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which a batch has no use for
+
+
+class Rows(Protocol):
+    """What batches are made of: a `Split`, or a `mentorch.data.dense.DenseSplit`."""
+
+    @property
+    def images(self) -> Tensor: ...
+    @property
+    def index(self) -> Tensor: ...
+    def __len__(self) -> int: ...
+    def batch(self, rows: Tensor, augment: Augment | None, key: Tensor | None) -> tuple[Tensor, Any]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +48,10 @@ class Batches:
     iterate again with the same epoch and the number of batches already seen.
 
     Attributes:
-        split: where the images are.
+        split: where the images are: a `Split`, or a `mentorch.data.dense.DenseSplit`.
         batch_size: images per batch and rank.
         shuffle: a new order in each epoch.
-        augment: ``augment(images, key) -> images``, or None.
+        augment: ``augment(images, key) -> images``, or None; of a `DenseSplit`, a `mentorch.data.dense.Together`.
         seed: of the order, and of the augmentation unless ``view_seed`` is given.
         drop_last: leave out the last batch where it is smaller; never in evaluation.
         views: how many augmented versions of each image exist; epoch e shows version e modulo ``views``. None: a new
@@ -53,7 +63,7 @@ class Batches:
             together with ``drop_last``.
     """
 
-    split: Split
+    split: Rows
     batch_size: int
     _: KW_ONLY
     shuffle: bool = False
@@ -120,10 +130,9 @@ class Batches:
         keys = None if self.augment is None else sample_keys(seed, self.view(epoch), split.index)
         for number in numbers:
             rows = order[number * self.batch_size : (number + 1) * self.batch_size]
-            images = split.images.index_select(0, rows)
-            if self.augment is not None and keys is not None:
-                images = self.augment(images, keys.index_select(0, rows))
-            yield Batch(to_float(images), split.labels.index_select(0, rows), split.index.index_select(0, rows))
+            own = None if keys is None else keys.index_select(0, rows)
+            inputs, labels = split.batch(rows, self.augment, own)
+            yield Batch(inputs, labels, split.index.index_select(0, rows))
 
     def _order(self, epoch: int) -> Tensor:
         if not self.shuffle:

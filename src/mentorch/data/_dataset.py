@@ -1,7 +1,7 @@
 """Splits and data sets: small images as uint8 tensors on one device."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -51,6 +51,15 @@ class Split:
     def to(self, device: torch.device | str) -> "Split":
         """The same split on another device."""
         return Split(self.images.to(device), self.labels.to(device), self.index.to(device))
+
+    def batch(
+        self, rows: Tensor, augment: Callable[[Tensor, Tensor], Tensor] | None, key: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Images in [0, 1], augmented by ``key`` `[M]`, and labels of these rows, int64, shape `[M]`."""
+        images = self.images.index_select(0, rows)
+        if augment is not None and key is not None:
+            images = augment(images, key)
+        return to_float(images), self.labels.index_select(0, rows)
 
 
 @dataclass(frozen=True, eq=False)

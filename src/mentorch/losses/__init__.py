@@ -12,9 +12,16 @@ from mentorch.losses._attention import attention as attention
 from mentorch.losses._cat import cat as cat
 from mentorch.losses._common_features import CommonFeatures as CommonFeatures
 from mentorch.losses._common_features import mmd as mmd
+from mentorch.losses._concatenated import Concatenated as Concatenated
 from mentorch.losses._correlation import Correlation as Correlation
 from mentorch.losses._crd import CRD as CRD
 from mentorch.losses._cross_entropy import cross_entropy as cross_entropy
+from mentorch.losses._dense import berhu as berhu
+from mentorch.losses._dense import depth_l1 as depth_l1
+from mentorch.losses._dense import depth_l2 as depth_l2
+from mentorch.losses._dense import normal_cosine as normal_cosine
+from mentorch.losses._dense import scale_invariant as scale_invariant
+from mentorch.losses._dense_segmentation import pixel_kd as pixel_kd
 from mentorch.losses._dist import dist as dist
 from mentorch.losses._dkd import dkd as dkd
 from mentorch.losses._factor import Factor as Factor

@@ -7,6 +7,8 @@ and says in its attribute `taps` where its features are read.
 from mentorch.networks._build import build, names
 from mentorch.networks._cnn import CNN, cnn_medium, cnn_small, cnn_tiny
 from mentorch.networks._cost import Cost, cost
+from mentorch.networks._deeplab import deeplab
+from mentorch.networks._dense import EncoderDecoder
 from mentorch.networks._hash import hash_tensors, state_hash
 from mentorch.networks._mobilenet import MobileNetV2, mobilenet_v2
 from mentorch.networks._resnet import (
@@ -28,9 +30,11 @@ from mentorch.networks._resnet import (
     resnet110,
     resnet_karanchahal,
 )
+from mentorch.networks._segnet import segnet, segnet_tiny
 from mentorch.networks._shufflenet_v1 import ShuffleNetV1, shufflenet_v1
 from mentorch.networks._shufflenet_v2 import ShuffleNetV2, shufflenet_v2
 from mentorch.networks._taps import Taps, taps
+from mentorch.networks._unet import unet, unet_tiny
 from mentorch.networks._vgg import VGG, vgg8, vgg13, vgg16, vgg19
 from mentorch.networks._vit import ViT, vit_nano, vit_tiny
 from mentorch.networks._weights import load_weights, read_safetensors
@@ -42,6 +46,7 @@ __all__ = [
     "BasicBlock",
     "Bottleneck",
     "Cost",
+    "EncoderDecoder",
     "MobileNetV2",
     "ResNet",
     "ShuffleNetV1",
@@ -54,6 +59,7 @@ __all__ = [
     "cnn_small",
     "cnn_tiny",
     "cost",
+    "deeplab",
     "hash_tensors",
     "load_weights",
     "mobilenet_v2",
@@ -73,10 +79,14 @@ __all__ = [
     "resnet56",
     "resnet110",
     "resnet_karanchahal",
+    "segnet",
+    "segnet_tiny",
     "shufflenet_v1",
     "shufflenet_v2",
     "state_hash",
     "taps",
+    "unet",
+    "unet_tiny",
     "vgg8",
     "vgg13",
     "vgg16",

@@ -1,0 +1,32 @@
+"""Data for dense prediction: segmentation, depth and surface normals, augmented together with their images."""
+
+from mentorch.data.dense._camera import Camera, normals_from_depth
+from mentorch.data.dense._geometry import Crop, Flip, Geometry, Rotate, Zoom
+from mentorch.data.dense._load import load
+from mentorch.data.dense._placement import Placement
+from mentorch.data.dense._render import render
+from mentorch.data.dense._scenes import scenes
+from mentorch.data.dense._split import IGNORE, DenseDataset, DenseSplit
+from mentorch.data.dense._together import ImagesOnly, Resize, Together, resize, standard
+
+__all__ = [
+    "IGNORE",
+    "Camera",
+    "Crop",
+    "DenseDataset",
+    "DenseSplit",
+    "Flip",
+    "Geometry",
+    "ImagesOnly",
+    "Placement",
+    "Resize",
+    "Rotate",
+    "Together",
+    "Zoom",
+    "load",
+    "normals_from_depth",
+    "render",
+    "resize",
+    "scenes",
+    "standard",
+]
