@@ -2,5 +2,6 @@
 
 from mentorch.reports._draw import graph_text as graph_text
 from mentorch.reports._table import table as table
+from mentorch.reports._tasks import tasks_table as tasks_table
 from mentorch.reports._words import sentence as sentence
 from mentorch.reports._write import write as write

@@ -10,6 +10,7 @@ from mentorch.reports._inside import inside
 from mentorch.reports._links import plan
 from mentorch.reports._looks import Looks, accuracy_in, looks
 from mentorch.reports._plot import INK, Picture, line_style, plot, size_axis
+from mentorch.reports._projection import projections
 from mentorch.reports._read import Run
 from mentorch.reports._study import Group, interval
 from mentorch.reports._svg import Measured
@@ -24,6 +25,7 @@ def pictures(run: Run, prefix: str = "") -> list[Picture]:
     """Every figure of a run, in the order of the page."""
     size, found = sizes(run, prefix), looks(run)
     ordered = [*drawings(run.folder, prefix), *curves(run, prefix), *shares(run, prefix), *inside(found, prefix)]
+    ordered += projections(run.folder, run.notes, prefix)
     return [*ordered, *([size] if size else []), *_graphs(run, found, prefix)]
 
 

@@ -11,6 +11,7 @@ from mentorch.reports._looks import looks
 from mentorch.reports._plot import Picture
 from mentorch.reports._read import Run
 from mentorch.reports._table import costs, measures, networks, table, together
+from mentorch.reports._tasks import tasks_table
 from mentorch.reports._trials import image, told, trials
 from mentorch.reports._words import EPOCHS, failures, remarks, sentence
 
@@ -72,10 +73,12 @@ def _sections(run: Run, found: list[Picture], level: int) -> str:
             "".join(f'<p class="failed">{_text(line)}</p>' for line in warnings(study)),
             _section("Results", _results(run), level),
             _section(other, _table(measures(study)), level),
+            _section("Tasks", _table(tasks_table(study.results)), level),
             _section("Search", _search(run, found), level),
             _section("Training curves", _figures(found, "curves"), level),
             _section("Loss terms", _figures(found, "terms", TERMS), level),
             _section("Diagnosis", _diagnosis(run, found, level + 1), level),
+            _section("Spaces", _figures(found, "space"), level),
             _section("Accuracy and size", _figures(found, "size"), level),
             _section("Knowledge transfer graphs", _figures(found, "graph", SHADING), level),
             _section("Cost", _table(networks(study.results)) + _table(costs(study)), level),

@@ -19,6 +19,7 @@ from mentorch.reports._plot import Picture
 from mentorch.reports._read import Run, read
 from mentorch.reports._study import Study
 from mentorch.reports._table import table, together
+from mentorch.reports._tasks import tasks_table
 from mentorch.reports._trials import told, trials
 from mentorch.reports._words import failures, remarks, sentence
 
@@ -87,6 +88,8 @@ def _summary(found: list[tuple[Run, list[Picture]]]) -> str:
     for run, figures in found:
         lines += [f"# {_plain(run.study.name)}", "", _plain(sentence(run.study.results)), ""]
         lines += [*_markdown(table(run.study.results)), "", " ".join(remarks(run.study)), ""]
+        if rows := tasks_table(run.study.results):
+            lines += ["## Tasks", "", *_markdown(rows), ""]
         lines += [f"* failed: {_plain(line)}" for line in failures(run.study)] + [""] * bool(failures(run.study))
         lines += (
             ["## Search", "", _plain(told(run.search)), "", *_markdown(trials(run.search)), ""] if run.search else []

@@ -1,0 +1,135 @@
+"""Specialists of a data set, each with its share of the classes, into one student without labels, beside all baselines.
+
+    python benchmarks/amalgamate.py                                        # CIFAR-10, 2000 images, 10 epochs, 3 seeds
+    python benchmarks/amalgamate.py --data cifar100 --teachers resnet8 cnn_small resnet14 wrn_10_1 --out runs/quarters
+    python benchmarks/amalgamate.py --train-size 45000 --teacher-size 45000 --epochs 60 --student resnet20
+
+The data set must be where `mentorch data list` looks for it. A run folder for `mentorch report` is written, the table
+of docs/amalgamation.md printed, and a step of the graph measured against a loop by hand with the same networks. For
+teachers of different data sets there is a command:
+mentorch amalgamate --data folder:A+folder:B --teachers a=resnet8 b=cnn_medium
+"""
+
+import argparse
+import statistics
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.optim import Adam
+
+from mentorch import fit, gates, losses, networks, zoo
+from mentorch.cli import main as mentorch
+from mentorch.comparison import measure, outputs, training_batches
+from mentorch.data import Dataset, LabelSpace, Normalize, load, only, standard
+from mentorch.methods import accuracy_by_task, amalgamate, calibrate, supervise
+
+
+def teach(name: str, network: str, data: Dataset, folder: Path, epochs: int) -> Path:
+    """A specialist on its own classes, kept with its card."""
+    place = folder / name
+    if (place / "card.json").exists():
+        return place
+    torch.manual_seed(0)
+    made, view = networks.build(network, num_classes=data.num_classes), Normalize(data.mean, data.std)
+    fit(
+        supervise(made, view=view),
+        training_batches(data.train, 64, augment=standard(data)),
+        optimizer=partial(Adam, lr=2e-3),
+        schedule=gates.Cosine(1.0, 0.0),
+        epochs=epochs,
+    )
+    found = measure(made, data.test, view=view)
+    print(f"{name}: {network}, {found['accuracy']:.2%} on its own {data.num_classes} classes", flush=True)
+    size = zoo.Input(3, (32, 32), data.mean, data.std)
+    arguments = {"num_classes": data.num_classes, "in_channels": 3}
+    zoo.save(made, place, zoo.Card(name, network, arguments, classes=data.classes, input=size, metrics={"test": found}))
+    return place
+
+
+def together(folders: dict[str, Path], shares: dict[str, tuple[str, ...]], data: Dataset) -> None:
+    """What the teachers say together under each target, with and without calibration; nothing is trained for that."""
+    space, logits, found = LabelSpace.union(shares), [], []
+    for name, folder in folders.items():
+        network, card = zoo.load(folder)
+        view = Normalize(card.input.mean, card.input.std)
+        logits.append(outputs(network, data.test, view=view)[0])
+        held = only(data, shares[name]).validation
+        found.append(calibrate(outputs(network, held, view=view)[0], held.labels))
+    print(f"temperatures: {', '.join(f'{value:.3f}' for value in found)}")
+    for calibration in (None, found):
+        for target in ("joint", "standardized", "confidence"):
+            loss = losses.Concatenated(blocks=tuple(space.parts.values()), target=target, calibration=calibration)
+            right = accuracy_by_task(space, loss.log_target(*logits), data.test.labels)
+            how = target if calibration is None else f"{target}, calibrated"
+            print(f"{how}: {right['joint']:.2%} of all classes, {right['task']:.2%} if the task is known", flush=True)
+
+
+def step_time(
+    teachers: dict[str, nn.Module], student: nn.Module, space: LabelSpace, images: torch.Tensor, repeats: int = 40
+) -> float:
+    """Seconds of a step of the graph over seconds of one written by hand, medians of interleaved measurements."""
+    graph = amalgamate(teachers, student, space=space, example=(images[:2],))
+    optimizer = Adam(student.parameters())
+
+    def by_hand() -> torch.Tensor:
+        with torch.no_grad():
+            target = torch.cat([teacher(images) for teacher in teachers.values()], 1)
+        return F.kl_div(student(images).log_softmax(1), target.log_softmax(1), log_target=True, reduction="batchmean")
+
+    def of_graph() -> torch.Tensor:
+        return sum(graph(images).values())
+
+    seconds: dict[str, list[float]] = {"graph": [], "hand": []}
+    for _ in range(repeats):
+        for name, loss in (("graph", of_graph), ("hand", by_hand)):
+            began = time.perf_counter()
+            optimizer.zero_grad()
+            loss().backward()
+            optimizer.step()
+            seconds[name].append(time.perf_counter() - began)
+    return statistics.median(seconds["graph"]) / statistics.median(seconds["hand"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="cifar10")
+    parser.add_argument("--out", type=Path, default=Path("runs/halves"))
+    parser.add_argument("--train-size", type=int, default=2000)
+    parser.add_argument("--teacher-size", type=int, default=10000)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--teachers", nargs="+", default=["resnet8", "cnn_small"], help="one for each share")
+    parser.add_argument("--student", default="resnet8")
+    parser.add_argument("--methods", nargs="+", default=["scratch", "kd", "cfl", "layerwise"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--variant", default="kamal")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    data = load(asked.data, train_size=asked.teacher_size)
+    share = data.num_classes // len(asked.teachers)
+    shares = {f"part{i + 1}": data.classes[i * share :][:share] for i in range(len(asked.teachers))}
+    folders = {
+        name: teach(name, network, only(data, classes), asked.out / "teachers", asked.epochs)
+        for (name, classes), network in zip(shares.items(), asked.teachers, strict=True)
+    }
+    together(folders, shares, data)
+    given = {name: zoo.load(folder)[0] for name, folder in folders.items()}
+    batch = data.train.images[:64].float() / 255
+    space = LabelSpace.union(shares)
+    ratio = step_time(given, networks.build(asked.student, num_classes=len(space)), space, batch)
+    print(f"a step of the graph takes {ratio:.3f} times that of a loop by hand", flush=True)
+    words = ["amalgamate", "--teachers", *(f"{name}={folder}" for name, folder in folders.items())]
+    words += ["--student", asked.student, "--data", asked.data, "--augment", "standard"]
+    words += ["--train-size", asked.train_size, "--val-fraction", 0.02, "--epochs", asked.epochs]
+    words += ["--methods", *asked.methods, "--seeds", *asked.seeds]
+    words += ["--variant", asked.variant] if "cfl" in asked.methods else []
+    words += ["--lr", 2e-3, "--lr-schedule", "cosine", "--early-stop", 0, "--select", "last", "--knn", 0]
+    words += ["--no-tensorboard", "--no-diagnose", "--threads", 1, "--out", asked.out, "--name", "amalgamated"]
+    mentorch([str(word) for word in words])
+
+
+if __name__ == "__main__":
+    main()
