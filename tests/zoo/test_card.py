@@ -17,6 +17,7 @@ FULL = Card(
     classes=("crow", "wren"),
     dataset="cub50, after ImageNet",
     input=Input(3, (32, 48), (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), order="bgr", range=(0.0, 255.0), resize="crop"),
+    structure=({"schema": "mentorch.structure/1", "shapes": {"fc.weight": [2, 3]}},),
     taps=Taps("relu", ("layer1",), "fc:in"),
     metrics={"test": {"accuracy": 0.93, "protocol": None}},
     training={"recipe": "x.yaml", "seed": 3},

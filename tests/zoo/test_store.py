@@ -9,6 +9,7 @@ from torch import nn
 from mentorch import zoo
 from mentorch._errors import RunError, UsageError
 from mentorch.networks import Taps, build, resnet8, state_hash, taps
+from mentorch.structure import plan, slim, split
 
 
 def small(seed=0, **options):
@@ -221,3 +222,63 @@ def test_tags_are_added_and_replaced(tmp_path):
     with pytest.raises(UsageError, match="cannot be written"):
         zoo.tag(tmp_path, {"d": [1, 2]})
     assert zoo.read(tmp_path) == after
+
+
+@pytest.mark.parametrize("name", ["cnn_tiny", "resnet8", "wrn_16_1", "vgg8", "mobilenet_v2", "shufflenet_v2"])
+def test_a_slim_network_is_kept_as_builder_and_recipe(tmp_path, name):
+    torch.manual_seed(0)
+    arguments = {"num_classes": 3, "in_channels": 3}
+    dense, images = build(name, **arguments, image_size=32), torch.randn(2, 3, 32, 32)
+    part = split(plan(dense, images[:1]), 0.5)
+    network = slim(dense, part)
+    card = zoo.save(network, tmp_path / "n", zoo.Card("n", name, arguments, structure=(part.recipe(),)))
+    before = torch.random.get_rng_state()
+    loaded, read = zoo.load(tmp_path / "n")
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert read == card
+    assert state_hash(loaded) == state_hash(network)
+    with torch.no_grad():
+        assert torch.equal(loaded(images), network.eval()(images))
+    size = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    assert (tmp_path / "n/model.safetensors").stat().st_size < size + 200 * len(network.state_dict()) + 200
+
+
+def test_a_slim_network_made_slimmer_has_two_recipes(tmp_path):
+    network, structure = small(), ()
+    for _ in range(2):
+        part = split(plan(network, torch.zeros(1, 1, 8, 8)), 0.5)
+        network, structure = slim(network, part), (*structure, part.recipe())
+    zoo.save(network, tmp_path, described(structure=structure))
+    loaded, _ = zoo.load(tmp_path)
+    assert state_hash(loaded) == state_hash(network)
+    with pytest.raises(UsageError, match=r"describes another network: .* has shape"):
+        zoo.save(network, tmp_path, described(structure=structure[:1]))
+    with pytest.raises(UsageError, match="describes another network: the recipe is of another network"):
+        zoo.save(network, tmp_path, described(structure=structure[::-1]))
+
+
+def test_a_card_with_a_damaged_recipe_is_refused(tmp_path):
+    part = split(plan(small(), torch.zeros(1, 1, 8, 8)), 0.5)
+    zoo.save(slim(small(), part), tmp_path, described(structure=(part.recipe(),)))
+    path = tmp_path / "card.json"
+    card = json.loads(path.read_text())
+    for damage, message in (
+        ({"shapes": 3}, "recipe of a smaller network is damaged"),
+        ({"schema": "other"}, "no recipe of a smaller network"),
+        ({"network": "0" * 64}, "recipe is of another network"),
+    ):
+        path.write_text(json.dumps(card | {"structure": [card["structure"][0] | damage]}))
+        with pytest.raises(RunError, match=message):
+            zoo.load(tmp_path)
+    path.write_text(json.dumps(card | {"structure": [3]}))
+    with pytest.raises(RunError, match=r"structure\.0"):
+        zoo.load(tmp_path)
+
+
+def test_cards_from_before_structure_still_load(tmp_path):
+    zoo.save(small(), tmp_path, described())
+    path = tmp_path / "card.json"
+    card = json.loads(path.read_text())
+    del card["structure"]
+    path.write_text(json.dumps(card))
+    assert zoo.load(tmp_path)[1].structure == ()

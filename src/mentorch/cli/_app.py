@@ -9,11 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from mentorch._errors import MentorchError, UsageError
-from mentorch.cli import _compare, _graph, _search, _train, _zoo
+from mentorch.cli import _amalgamate, _compare, _evolve, _graph, _search, _slim, _train, _zoo
+from mentorch.cli._amalgamate_recipe import AmalgamateRecipe
 from mentorch.cli._methods_page import WithMethods, show_method, show_methods
 from mentorch.cli._recipe import Recipe, TrainRecipe, check
 from mentorch.cli._run import Session
 from mentorch.cli._search_recipe import SearchRecipe
+from mentorch.cli._structural_recipe import EvolveRecipe, SlimRecipe
 from mentorch.cli._transfer import CompareRecipe, DistillRecipe, TransferRecipe
 from mentorch.cli._words import ALIASES, flag, gather
 from mentorch.cli._yaml import RECIPES, read_recipe
@@ -93,6 +95,8 @@ def _metavar(name: str, kind: type[Recipe]) -> str | None:
         return "A,B,..."
     if annotation.startswith("dict"):
         return "KEY=VALUE,..."
+    if annotation.startswith("typing.Literal"):
+        return "TEXT"
     return "NUMBER" if "int" in annotation or "float" in annotation else "TEXT"
 
 
@@ -187,6 +191,65 @@ def search(
 
 
 @app.command()
+@_from_recipe(AmalgamateRecipe)
+def amalgamate(
+    recipe: AmalgamateRecipe,
+    *,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make one student that knows what several teachers know, each with classes of its own, without labels.
+
+    Beside it in the table: each teacher on its own task, all of them together, the student from labels, and the student
+    from the teachers' logits alone.
+
+    mentorch amalgamate --teachers birds=zoo/birds dogs=zoo/dogs --student resnet34 --data folder:birds+folder:dogs
+    """
+    _amalgamate.run(recipe, Session(recipe, resume=resume, quiet=quiet, as_json=as_json, dry_run=dry_run))
+
+
+@app.command()
+@_from_recipe(EvolveRecipe)
+def evolve(
+    recipe: EvolveRecipe,
+    *,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a network in generations: keep one part of its weights, forget the other, train again.
+
+    Beside it in the table: the slim network of the kept channels, and the same network trained without evolution for as
+    many epochs.
+
+    mentorch evolve --network resnet20 --data cifar10 --train-size 1000 --keep 0.5 --generations 5 --seeds 0 1 2
+    """
+    _evolve.run(recipe, Session(recipe, resume=resume, quiet=quiet, as_json=as_json, dry_run=dry_run))
+
+
+@app.command()
+@_from_recipe(SlimRecipe)
+def slim(
+    recipe: SlimRecipe,
+    *,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove the channels of a network that matter least, and train what is left, from labels or from its former self.
+
+    Beside it in the table: a network of the same cost, trained from fresh weights.
+
+    mentorch slim --network runs/big/nodes/scratch-seed-0 --data cifar10 --to 0.5 --methods finetune kd --seeds 0 1 2
+    """
+    _slim.run(recipe, Session(recipe, resume=resume, quiet=quiet, as_json=as_json, dry_run=dry_run))
+
+
+@app.command()
 def run(
     recipe: Annotated[Path, typer.Argument(help="A recipe file; every run folder holds the one that made it.")],
     *,
@@ -210,6 +273,9 @@ def run(
         "distill": _compare.run,
         "train": _train.run,
         "search": _search.run,
+        "amalgamate": _amalgamate.run,
+        "evolve": _evolve.run,
+        "slim": _slim.run,
         "graph": _graph.run,
     }
     kinds[asked.command](asked, session)  # type: ignore[attr-defined]

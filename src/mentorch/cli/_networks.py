@@ -11,6 +11,7 @@ from mentorch import networks, zoo
 from mentorch._errors import UsageError
 from mentorch._graph import View
 from mentorch.data import Dataset, Normalize
+from mentorch.zoo._rebuild import rebuild
 
 _WEIGHTS = (".safetensors", ".pt", ".pth")
 
@@ -34,6 +35,11 @@ class Named:
     source: str = ""
     view: View | None = None
     card: zoo.Card | None = None
+
+    @property
+    def structure(self) -> tuple[Mapping[str, Any], ...]:
+        """How it became smaller than its builder makes it."""
+        return self.card.structure if self.card is not None else ()
 
 
 def split(text: str) -> tuple[str, str | None]:
@@ -81,6 +87,11 @@ def make(text: str, data: Dataset, weights: str | None = None, options: Mapping[
     return Named(network, name, {**arguments, **(options or {})}, source=path or "")
 
 
+def fresh(like: Named) -> nn.Module:
+    """A network of the same shape with fresh weights; the random state is left alone."""
+    return rebuild(zoo.Card("fresh", like.name, like.arguments, structure=like.structure), trust=True)
+
+
 def normalisation(mean: Sequence[float] | None, std: Sequence[float] | None, data: Dataset) -> Normalize | None:
     """The input normalisation that was asked for in numbers.
 
@@ -110,6 +121,7 @@ def card(
         classes=data.classes,
         dataset=data.name,
         input=zoo.Input(data.channels, size, mean, std, order),
+        structure=of.structure,
         metrics=metrics,
         training=training,
     )

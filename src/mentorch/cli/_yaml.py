@@ -6,9 +6,11 @@ from typing import Any
 
 from mentorch._errors import RunError, UsageError
 from mentorch._files import write_text
+from mentorch.cli._amalgamate_recipe import AmalgamateRecipe
 from mentorch.cli._graph_recipe import GraphRecipe
 from mentorch.cli._recipe import Recipe, TrainRecipe, describe
 from mentorch.cli._search_recipe import SearchRecipe
+from mentorch.cli._structural_recipe import EvolveRecipe, SlimRecipe
 from mentorch.cli._transfer import CompareRecipe, DistillRecipe
 
 RECIPES: Mapping[str, type[Recipe]] = {
@@ -16,7 +18,10 @@ RECIPES: Mapping[str, type[Recipe]] = {
     "compare": CompareRecipe,
     "distill": DistillRecipe,
     "graph": GraphRecipe,
+    "amalgamate": AmalgamateRecipe,
     "search": SearchRecipe,
+    "evolve": EvolveRecipe,
+    "slim": SlimRecipe,
 }
 
 

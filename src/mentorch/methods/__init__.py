@@ -1,5 +1,16 @@
 """Methods: functions that draw a graph. What they return is an ordinary :class:`mentorch.Graph`."""
 
+from mentorch.methods._amalgamate import JointEnsemble as JointEnsemble
+from mentorch.methods._amalgamate import LayerwiseStage as LayerwiseStage
+from mentorch.methods._amalgamate import Round as Round
+from mentorch.methods._amalgamate import Spaces as Spaces
+from mentorch.methods._amalgamate import accuracy_by_task as accuracy_by_task
+from mentorch.methods._amalgamate import amalgamate as amalgamate
+from mentorch.methods._amalgamate import calibrate as calibrate
+from mentorch.methods._amalgamate import choose_teachers as choose_teachers
+from mentorch.methods._amalgamate import common_space as common_space
+from mentorch.methods._amalgamate import layerwise as layerwise
+from mentorch.methods._amalgamate import recombine as recombine
 from mentorch.methods._distill import distill as distill
 from mentorch.methods._generations import Ensemble as Ensemble
 from mentorch.methods._generations import Generation as Generation
@@ -17,4 +28,8 @@ from mentorch.methods._selective import WinnerTakesAll as WinnerTakesAll
 from mentorch.methods._selective import mean_of_teachers as mean_of_teachers
 from mentorch.methods._selective import one_copy_each as one_copy_each
 from mentorch.methods._self_distill import self_distill as self_distill
+from mentorch.methods._structural import Evolved as Evolved
+from mentorch.methods._structural import Slimmed as Slimmed
+from mentorch.methods._structural import evolve as evolve
+from mentorch.methods._structural import slim_down as slim_down
 from mentorch.methods._supervise import supervise as supervise

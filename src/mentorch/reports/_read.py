@@ -45,7 +45,7 @@ def read(folder: Path) -> Run:
     notes += [
         f"{group.label}: no history of its epochs"
         for group in study.groups
-        if not any(r.get("history") for r in group.rows)
+        if not any("history" in r for r in group.rows)
     ]
     return Run(
         folder, study, _recipe(folder, notes), _environment(folder, notes), histories, notes, _search(folder, notes)

@@ -55,6 +55,8 @@ class Card:
         classes: names of the outputs, in order; empty if nobody knows them.
         dataset: what it was trained on, including what it was pre-trained on.
         input: what it expects to be fed.
+        structure: how the network became smaller than its builder makes it: recipes of
+            `mentorch.structure.Split.recipe`, applied in turn.
         taps: where its features are read, if the network does not say so itself.
         metrics: results by name, such as `{"test": {"accuracy": 0.93}}`.
         training: how it came about: recipe, seed, epochs.
@@ -78,6 +80,7 @@ class Card:
     classes: tuple[str, ...] = ()
     dataset: str | None = None
     input: Input | None = None
+    structure: tuple[Mapping[str, Any], ...] = ()
     taps: Taps | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -98,6 +101,7 @@ class Card:
             if isinstance(value := getattr(self, item.name), Mapping):
                 # two cards made from one dictionary are independent of it and of each other
                 object.__setattr__(self, item.name, copy.deepcopy(dict(value)))
+        object.__setattr__(self, "structure", tuple(copy.deepcopy(dict(recipe)) for recipe in self.structure))
 
 
 def to_json(card: Card) -> dict[str, Any]:

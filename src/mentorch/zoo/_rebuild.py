@@ -1,5 +1,6 @@
 """From what a card says to a network without its weights."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from mentorch._errors import RunError, UsageError
 from mentorch.networks import build
+from mentorch.structure import resize
 from mentorch.zoo._card import Card
 
 
@@ -19,9 +21,9 @@ def check_description(card: Card, tensors: Mapping[str, Tensor]) -> None:
     """
     if ":" in card.network:
         return
-    with torch.device("meta"):
-        network = rebuild(card, trust=False)
     try:
+        with torch.device("meta"):
+            network = rebuild(card, trust=False)
         check_fit(network, tensors, Path("its state"))
     except RunError as error:
         raise UsageError(f"card {card.name!r} describes another network: {error}") from error
@@ -48,6 +50,7 @@ def rebuild(card: Card, *, trust: bool) -> nn.Module:
 
     Raises:
         UsageError: if its name or arguments are wrong, or it imports a package and ``trust`` is false.
+        RunError: if its structure is damaged, or that of another network.
     """
     kind, separator, _ = card.network.partition(":")
     if separator and kind not in ("timm", "hf") and not trust:
@@ -58,10 +61,11 @@ def rebuild(card: Card, *, trust: bool) -> nn.Module:
         raise UsageError(f"card {card.name!r} does not say how many classes its network has: arguments.num_classes")
     size = options.pop("image_size", None)
     with torch.random.fork_rng(devices=[]):
-        return build(
+        network = build(
             card.network,
             num_classes=options.pop("num_classes"),
             in_channels=options.pop("in_channels", 3),
             image_size=tuple(size) if isinstance(size, list) else size,
             options=options,
         )
+        return functools.reduce(resize, card.structure, network)
