@@ -475,61 +475,6 @@ def make(nodes: Any = None, edges: Any = None, **options: Any) -> Graph:
     return Graph(nodes, [Edge("labels", "student", F.cross_entropy)] if edges is None else edges, **options)
 
 
-shared = linear()
-
-
-@pytest.mark.parametrize(
-    ("build", "says"),
-    [
-        (lambda: make(edges=[Edge("techer", "student", per_sample)]), "unknown node 'techer': did you mean 'teacher'?"),
-        (lambda: make(edges=[Edge("labels", "studen", per_sample)]), "unknown node 'studen': did you mean 'student'?"),
-        (lambda: make(edges=[Edge(("teacher", "label"), "student", per_sample)]), "did you mean 'labels'?"),
-        (
-            lambda: make(
-                {"student": nn.ModuleDict({"layer1": linear(), "fc": linear()})},
-                [Edge("labels", "student.layer", per_sample)],
-            ),
-            "address 'student.layer': unknown module of 'student' 'layer': did you mean 'layer1'? (known: fc, layer1)",
-        ),
-        (
-            lambda: make(edges=[Edge("labels", "student", per_sample), Edge("labels", "teacher", per_sample)]),
-            "edge 'labels -> teacher: per_sample': node 'teacher' is frozen and cannot learn",
-        ),
-        (
-            lambda: make({"student": linear(), "assistant": linear()}),
-            "no edge points to 'assistant': freeze it, or add an edge to it",
-        ),
-        (
-            lambda: make(edges=[Edge("labels", "student", per_sample), Edge("student", "labels", per_sample)]),
-            "'labels' cannot learn, an edge must point to a node",
-        ),
-        (
-            lambda: make(edges=[Edge("teacher", "student", per_sample), Edge("teacher", "student", per_sample)]),
-            "two edges are called 'teacher -> student: per_sample': give them a name=",
-        ),
-        (
-            lambda: make({"a": shared, "b": shared}, [Edge("labels", n, F.cross_entropy) for n in "ab"]),
-            "nodes 'a' and 'b' are the same network",
-        ),
-        (lambda: make(views={"techer": Shift()}), "views: there is no node 'techer' (known: student, teacher)"),
-        (lambda: make({"student": torch.relu}), "node 'student' is not a torch.nn.Module but <built-in"),
-        (lambda: make({}, []), "a graph needs at least one node"),
-    ],
-)
-def test_a_graph_that_makes_no_sense_is_refused(build: Callable[[], Graph], says: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        build()
-    assert says in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
-
-
-@pytest.mark.parametrize("name", ["labels", "inputs", "index", "", "a.b", "a:in", "a b", "a,b", 1, None, ("a",)])
-def test_a_bad_name_for_a_node_is_refused(name: Any) -> None:
-    with pytest.raises(UsageError, match="cannot name a node") as caught:
-        Graph({name: linear()}, [])
-    assert repr(name) in str(caught.value)
-
-
 @pytest.mark.parametrize("name", ["half", "double", "values", "keys", "items", "pop", "training", "type", "forward"])
 def test_a_name_that_modules_use_themselves_works_or_is_refused_readably(name: str) -> None:
     try:

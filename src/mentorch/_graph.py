@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from mentorch._check import check_edges, check_known, check_names
 from mentorch._edge import Edge, named_terms, owned
 from mentorch._errors import MentorchError, RunError, UsageError, unknown
 from mentorch._freeze import is_frozen, statistics_kept
@@ -62,7 +63,7 @@ class Graph(nn.Module):
         example: Sequence[Any] | None = None,
     ):
         super().__init__()
-        _check_names(nodes)
+        check_names(nodes)
         self.nodes = nn.ModuleDict(nodes)
         self.edges = tuple(edges)
         self._gates = tuple(as_gate(edge.gate) for edge in self.edges)
@@ -74,7 +75,8 @@ class Graph(nn.Module):
                 self.owned[str(i)] = nn.ModuleDict(parts)
         self.devices = {name: torch.device(device) for name, device in (devices or {}).items()}
         self._addresses = {text: parse(text, nodes) for e in self.edges for text in (*e.sources, *e.targets)}
-        self._check()
+        check_edges(nodes, self.edges, self._addresses)
+        check_known(nodes, views=self.views, devices=self.devices)
         self._taps = {t: Tap(a) for t, a in self._addresses.items() if a.tapped}
         self._handles = [tap.install(nodes[tap.address.root]) for tap in self._taps.values()]
         weakref.finalize(self, _remove, self._handles)
@@ -382,36 +384,6 @@ class Graph(nn.Module):
             assert isinstance(parts, nn.ModuleDict)
             yield from parts.values()
 
-    def _check(self) -> None:
-        names = [edge.name for edge in self.edges]
-        for name in names:
-            if names.count(name) > 1:
-                raise UsageError(f"two edges are called {name!r}: give them a name=")
-        for edge in self.edges:
-            roots = {self._addresses[text].root for text in edge.targets}
-            if len(roots) != 1:
-                raise UsageError(f"edge {edge.name!r}: several targets must lie in one node")
-            target = self._addresses[edge.targets[0]]
-            if target.of_batch:
-                raise UsageError(f"edge {edge.name!r}: {edge.targets[0]!r} cannot learn, an edge must point to a node")
-            if is_frozen(self.nodes[target.root]):
-                raise UsageError(f"edge {edge.name!r}: node {target.root!r} is frozen and cannot learn")
-        made = [id(part) for edge in self.edges for part in owned(edge).values() if hasattr(part, "build")]
-        for edge in self.edges:
-            if any(made.count(id(part)) > 1 for part in owned(edge).values()):
-                raise UsageError(f"edge {edge.name!r} shares a loss or adapter that owns weights: make one for each")
-        targets = {self.target_of(edge) for edge in self.edges}
-        for name in self.learning:
-            if name not in targets:
-                raise UsageError(f"no edge points to {name!r}: freeze it, or add an edge to it")
-        for what, named in (("views", tuple(self.views)), ("devices", tuple(self.devices))):
-            for name in named:
-                if name not in self.nodes:
-                    raise UsageError(f"{what}: there is no node {name!r} (known: {', '.join(self.nodes)})")
-        for address in self._addresses.values():
-            if address.tapped and _is_compiled(self.nodes[address.root]):
-                raise UsageError(f"node {address.root!r} is compiled: build the graph first, then graph.compile()")
-
     def __repr__(self) -> str:
         width = max(map(len, self.nodes), default=0)
         lines = ["Graph"]
@@ -420,25 +392,6 @@ class Graph(nn.Module):
             count = sum(p.numel() for p in node.parameters())
             lines.append(f"  {name:<{width}}  {role:<8}  {type(node).__name__}, {count:,} parameters")
         return "\n".join([*lines, *(f"  {edge}" for edge in self.edges)])
-
-
-def _check_names(nodes: Mapping[str, nn.Module]) -> None:
-    if not nodes:
-        raise UsageError("a graph needs at least one node")
-    owners: dict[int, str] = {}
-    for name, node in nodes.items():
-        if not isinstance(node, nn.Module):
-            raise UsageError(f"node {name!r} is not a torch.nn.Module but {node!r}")
-        if (
-            not isinstance(name, str)
-            or name in BATCH
-            or not name
-            or hasattr(nn.ModuleDict(), name)
-            or set(name) & set(".:, ")
-        ):
-            raise UsageError(f"{name!r} cannot name a node: not a string, reserved, empty, or with one of '.:, ' in it")
-        if owners.setdefault(id(node), name) != name:
-            raise UsageError(f"nodes {owners[id(node)]!r} and {name!r} are the same network")
 
 
 def _bring(inputs: Any, device: torch.device) -> Any:
@@ -451,10 +404,6 @@ def _version(inputs: Any) -> int:
     """Grows when a tensor is written in place; 0 where that cannot be known."""
     known = isinstance(inputs, Tensor) and not torch.compiler.is_compiling() and not inputs.is_inference()
     return inputs._version if known else 0
-
-
-def _is_compiled(node: nn.Module) -> bool:
-    return isinstance(node, torch._dynamo.OptimizedModule) or node._compiled_call_impl is not None
 
 
 def _remove(handles: list[Any]) -> None:
