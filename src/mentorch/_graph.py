@@ -191,7 +191,8 @@ class Graph(nn.Module):
             if only is not None:
                 stack.enter_context(statistics_kept(self.nodes[name] for name in self.learning if name not in only))
             if self._compiled is None:
-                stack.enter_context(computed_once())
+                if not torch.compiler.is_compiling():  # from outside; what is common is then found anyway
+                    stack.enter_context(computed_once())
                 return self._losses(inputs, labels, index, given, live, plan, weights)
             # sets of open edges, modes and batch sizes share a limit that is meant for accidents
             stack.enter_context(torch._dynamo.config.patch(recompile_limit=1024, accumulated_recompile_limit=1024))

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mentorch import UsageError, networks
-from mentorch.gates import Linear
+from mentorch.gates import Linear, Scaled
 from mentorch.losses import (
     OFA,
     OFD,
@@ -78,7 +78,7 @@ def test_gates_that_move_are_scaled_for_shallow_stages():
     images = (torch.zeros(2, 3, 32, 32),)
     graph = distill(networks.resnet8(10), networks.resnet14(10), (ab, Linear(0, 8)), labels=0, example=images)
     assert [edge.gate(0.5) for edge in graph.edges] == [1.0, 2.0, 4.0]
-    assert repr(graph.edges[0].gate) == "Scaled(gate=Linear(start=0, end=8), factor=0.25)"
+    assert graph.edges[0].gate == Scaled(0.25, Linear(0, 8))
     assert graph.edges[2].gate == Linear(0, 8)
 
 
