@@ -99,3 +99,11 @@ def test_it_is_known_by_what_it_wraps():
     with pytest.raises(UsageError, match="bind options before the weights are made"):
         OnMaps(functools.partial(VID(), power=2))
     assert OnMaps(kd).build(torch.zeros(2, 3), torch.zeros(2, 3)).loss is kd
+
+
+def test_sizes_may_be_symbols() -> None:
+    """As they are once a compiler has seen several sizes."""
+    compiled = torch.compile(OnMaps(losses.attention), backend="eager", fullgraph=True, dynamic=True)
+    for size in (8, 4):
+        tokens, maps = torch.randn(2, size**2 + 1, 6), torch.randn(2, 3, size, size)
+        torch.testing.assert_close(compiled(tokens, maps), OnMaps(losses.attention)(tokens, maps))

@@ -1,6 +1,5 @@
 """Tokens as maps, so that a transformer and a convolutional network can be compared."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -82,9 +81,8 @@ def grid(count: int, like: Sequence[int] = (1, 1)) -> tuple[int, int]:
     Raises:
         UsageError: if more than five tokens would be left out.
     """
-    common = math.gcd(*like)
-    rows, columns = like[0] // common, like[1] // common
-    scale = math.isqrt(count // (rows * columns))
+    rows, columns = _shortened(*like)
+    scale = _root(count // (rows * columns))
     if not scale or count - rows * columns * scale**2 > _LEADING:
         raise UsageError(
             f"{count} tokens are no map of {rows} : {columns} after at most {_LEADING} leading ones: tap where "
@@ -110,4 +108,21 @@ def _is_tokens(x: Tensor) -> bool:
 
 
 def _is_grid(count: int) -> bool:
-    return count - math.isqrt(count) ** 2 <= _LEADING
+    return count - _root(count) ** 2 <= _LEADING
+
+
+# in plain arithmetic: a compiler may hold sizes as symbols, which gcd and isqrt do not take
+
+
+def _shortened(height: int, width: int) -> tuple[int, int]:
+    divisor, rest = height, width
+    while rest:
+        divisor, rest = rest, divisor % rest
+    return height // divisor, width // divisor
+
+
+def _root(count: int) -> int:
+    root = 0
+    while (root + 1) ** 2 <= count:
+        root += 1
+    return root
