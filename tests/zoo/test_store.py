@@ -192,27 +192,6 @@ def test_a_folder_that_cannot_be_written(tmp_path):
         zoo.save(small(), tmp_path / "file" / "n", described())
 
 
-def test_find_lists_by_name_and_refuses_twins(tmp_path):
-    for folder, name in (("x/one", "b"), ("two", "a"), ("three", "c")):
-        zoo.save(small(), tmp_path / folder, described(name))
-    found = zoo.find(tmp_path)
-    assert [card.name for card in found.values()] == ["a", "b", "c"]
-    assert list(found) == [tmp_path / "two", tmp_path / "x/one", tmp_path / "three"]
-    zoo.save(small(), tmp_path / "four", described("a"))
-    with pytest.raises(UsageError, match=r"two networks are called 'a': .*four and .*two"):
-        zoo.find(tmp_path)
-    with pytest.raises(UsageError, match="is not a folder"):
-        zoo.find(tmp_path / "gone")
-
-
-def test_find_names_a_damaged_card(tmp_path):
-    zoo.save(small(), tmp_path / "good", described())
-    (tmp_path / "bad").mkdir()
-    (tmp_path / "bad/card.json").write_text("[]")
-    with pytest.raises(RunError, match=r"bad/card\.json is not a card"):
-        zoo.find(tmp_path)
-
-
 def test_tags_are_added_and_replaced(tmp_path):
     before = zoo.save(small(), tmp_path, described(tags={"a": 1, "b": "x"}))
     after = zoo.tag(tmp_path, {"b": 2.5, "c": True})

@@ -8,7 +8,8 @@ import torch
 import typer
 
 from mentorch import data, networks, zoo
-from mentorch.cli._terminal import show_table
+from mentorch._errors import RunError
+from mentorch.cli._terminal import say, show_table
 
 
 def show_data() -> None:
@@ -57,21 +58,30 @@ def show_networks(num_classes: int, size: int) -> None:
 
 
 def show_cards(root: Path) -> None:
-    """All networks kept below a folder."""
-    rows = []
-    for folder, card in zoo.find(root).items():
-        test = card.metrics.get("test", {})
-        accuracy = test.get("best", test).get("accuracy") if isinstance(test, dict) else None
-        rows.append(
-            {
-                "name": card.name,
-                "network": card.network,
-                "data": card.dataset or "",
-                "test accuracy": "" if accuracy is None else f"{accuracy:.2%}",
-                "folder": str(folder),
-            }
-        )
-    show_table(rows) if rows else typer.echo(f"no network is kept below {root}", err=True)
+    """All networks kept below a folder; those that cannot be used on standard error, with the reason."""
+    found = sorted(zoo.entries(root), key=lambda entry: entry.name)
+    if rows := [_kept(entry, entry.card) for entry in found if entry.card is not None and not entry.failure]:
+        show_table(rows)
+    for entry in found:
+        if entry.failure:
+            say(f"{entry.name}: {entry.failure}")
+    if not found:
+        say(f"no network is kept below {root}")
+    if failed := [entry for entry in found if entry.failure]:
+        first = f"{failed[0].name}: {failed[0].failure}"
+        raise RunError(f"{len(failed)} of {len(found)} networks below {root} cannot be used, the first is {first}")
+
+
+def _kept(entry: zoo.Entry, card: zoo.Card) -> dict[str, str]:
+    test = card.metrics.get("test", {})
+    accuracy = test.get("best", test).get("accuracy") if isinstance(test, dict) else None
+    return {
+        "name": entry.name,
+        "network": card.network,
+        "data": card.dataset or "",
+        "test accuracy": "" if accuracy is None else f"{accuracy:.2%}",
+        "folder": str(entry.folder),
+    }
 
 
 def show_card(folder: Path) -> None:

@@ -2,9 +2,26 @@
 
 card = zoo.save(student, "zoo/small", Card("small", "resnet8", {"num_classes": 10}))
 network, card = zoo.load("zoo/small")
+for entry in zoo.entries("zoo"):
+    print(entry.name, entry.hash, entry.failure)
 """
 
 from mentorch.zoo._card import Card, Input
-from mentorch.zoo._store import find, load, read, save, tag
+from mentorch.zoo._entries import Entry, check, entries, reason
+from mentorch.zoo._prepare import Prepare, prepared
+from mentorch.zoo._store import load, read, save, tag
 
-__all__ = ["Card", "Input", "find", "load", "read", "save", "tag"]
+__all__ = [
+    "Card",
+    "Entry",
+    "Input",
+    "Prepare",
+    "check",
+    "entries",
+    "load",
+    "prepared",
+    "read",
+    "reason",
+    "save",
+    "tag",
+]

@@ -13,8 +13,8 @@ from mentorch.networks import hash_tensors, read_safetensors, state_hash
 from mentorch.zoo._card import Card, Scalar, from_json, to_json
 from mentorch.zoo._rebuild import check_description, check_fit, rebuild
 
-_CARD = "card.json"
-_WEIGHTS = "model.safetensors"
+CARD = "card.json"
+WEIGHTS = "model.safetensors"
 
 
 def save(network: nn.Module, folder: str | Path, card: Card) -> Card:
@@ -44,8 +44,8 @@ def save(network: nn.Module, folder: str | Path, card: Card) -> Card:
             # its Rust half reports a full disk or a lost folder with this too
             raise OSError(str(error)) from error
 
-    write_atomic(folder / _WEIGHTS, write)
-    write_json(folder / _CARD, to_json(card))
+    write_atomic(folder / WEIGHTS, write)
+    write_json(folder / CARD, to_json(card))
     return card
 
 
@@ -56,9 +56,9 @@ def read(folder: str | Path) -> Card:
         UsageError: if the folder holds no card.
         RunError: if the card is damaged, or holds unknown or missing fields.
     """
-    path = Path(folder) / _CARD
+    path = Path(folder) / CARD
     if not path.is_file():
-        raise UsageError(f"{folder} is not a stored network: it has no {_CARD}")
+        raise UsageError(f"{folder} is not a stored network: it has no {CARD}")
     try:
         card = from_json(read_json(path))
     except ValueError as error:
@@ -81,9 +81,9 @@ def load(folder: str | Path, *, trust: bool = False) -> tuple[nn.Module, Card]:
     """
     folder = Path(folder)
     card = read(folder)
-    path = folder / _WEIGHTS
+    path = folder / WEIGHTS
     if not path.is_file():
-        raise RunError(f"{folder} has a card but no {_WEIGHTS}")
+        raise RunError(f"{folder} has a card but no {WEIGHTS}")
     tensors = read_safetensors(path)
     if (found := hash_tensors(tensors)) != card.hash:
         raise RunError(f"{path} is not what its card says: hash {found[:12]}, expected {str(card.hash)[:12]}")
@@ -98,27 +98,6 @@ def load(folder: str | Path, *, trust: bool = False) -> tuple[nn.Module, Card]:
     return network.eval(), card
 
 
-def find(root: str | Path) -> dict[Path, Card]:
-    """Every stored network below ``root``: folder and card, ordered by name.
-
-    Raises:
-        UsageError: if ``root`` is not a folder, or two networks in it have the same name.
-        RunError: if a card is damaged.
-    """
-    root = Path(root)
-    if not root.is_dir():
-        raise UsageError(f"zoo {root} is not a folder")
-    folders: dict[str, Path] = {}
-    cards: dict[Path, Card] = {}
-    for path in sorted(root.rglob(_CARD)):
-        card = read(path.parent)
-        if card.name in folders:
-            raise UsageError(f"two networks are called {card.name!r}: {folders[card.name]} and {path.parent}")
-        folders[card.name] = path.parent
-        cards[path.parent] = card
-    return {folders[name]: cards[folders[name]] for name in sorted(folders)}
-
-
 def tag(folder: str | Path, tags: Mapping[str, Scalar]) -> Card:
     """Add ``tags`` to the card in ``folder``, replacing those of the same name, and return it.
 
@@ -129,7 +108,7 @@ def tag(folder: str | Path, tags: Mapping[str, Scalar]) -> Card:
     card = read(folder)
     card = dataclasses.replace(card, tags={**card.tags, **tags})
     _check_json(card)
-    write_json(Path(folder) / _CARD, to_json(card))
+    write_json(Path(folder) / CARD, to_json(card))
     return card
 
 
