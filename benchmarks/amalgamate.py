@@ -101,6 +101,7 @@ def main() -> None:
     parser.add_argument("--train-size", type=int, default=2000)
     parser.add_argument("--teacher-size", type=int, default=10000)
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--teacher-epochs", type=int, help="as many as the student's unless given")
     parser.add_argument("--teachers", nargs="+", default=["resnet8", "cnn_small"], help="one for each share")
     parser.add_argument("--student", default="resnet8")
     parser.add_argument("--methods", nargs="+", default=["scratch", "kd", "cfl", "layerwise"])
@@ -112,7 +113,7 @@ def main() -> None:
     share = data.num_classes // len(asked.teachers)
     shares = {f"part{i + 1}": data.classes[i * share :][:share] for i in range(len(asked.teachers))}
     folders = {
-        name: teach(name, network, only(data, classes), asked.out / "teachers", asked.epochs)
+        name: teach(name, network, only(data, classes), asked.out / "teachers", asked.teacher_epochs or asked.epochs)
         for (name, classes), network in zip(shares.items(), asked.teachers, strict=True)
     }
     together(folders, shares, data)

@@ -194,3 +194,14 @@ def test_a_card_says_what_the_network_was_fed(channels: int, order: str) -> None
     plain = _networks.card("n", named, data, None, metrics={}, training={}).input
     assert plain is not None
     assert (plain.mean, plain.std) == ((0.0,) * channels, (1.0,) * channels)
+
+
+def test_weights_of_other_classes_begin_a_training_and_the_card_says_so(tmp_path: Path) -> None:
+    save_file(networks.cnn_tiny(9, 1).state_dict(), tmp_path / "w.safetensors")
+    text = f"cnn_tiny:{tmp_path / 'w.safetensors'}"
+    with pytest.raises(UsageError, match="knows 9 classes, the network 4"):
+        _networks.make(text, dataset())
+    named = _networks.make(text, dataset(), new_head=True)
+    assert named.network.fc.out_features == 4
+    card = _networks.card("it", named, dataset(), None, metrics={}, training={"epochs": 1})
+    assert card.training == {"epochs": 1, "weights": "w.safetensors"}

@@ -110,6 +110,20 @@ def test_every_misfit_is_named_and_changes_nothing(tmp_path):
         assert state_hash(target) == before
 
 
+def test_a_network_of_other_classes_begins_with_all_but_the_last_layer(tmp_path):
+    source, target = network(0, num_classes=100), network(1)
+    own = target.fc.weight.detach().clone()
+    load_weights(target, stored(tmp_path / "w.pt", source.state_dict()), new_head=True)
+    assert torch.equal(target.fc.weight, own)
+    body = {name: tensor for name, tensor in source.state_dict().items() if not name.startswith("fc")}
+    assert all(torch.equal(tensor, target.state_dict()[name]) for name, tensor in body.items())
+    load_weights(target, stored(tmp_path / "same.pt", network(2).state_dict()), new_head=True)
+    assert torch.equal(target.fc.weight, network(2).fc.weight)
+    narrow = stored(tmp_path / "narrow.pt", source.state_dict() | {"fc.weight": torch.zeros(100, 63)})
+    with pytest.raises(UsageError, match=r"'fc.weight' is \[100, 63\]"):
+        load_weights(target, narrow, new_head=True)
+
+
 class Code:
     """A pickle of it runs a command when it is loaded."""
 

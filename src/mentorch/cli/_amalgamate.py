@@ -44,7 +44,7 @@ def run(recipe: AmalgamateRecipe, session: Session) -> None:
     teachers = planned(recipe, sets)
     space = joint_space(recipe, teachers)
     data = joint_data(recipe, sets, space)
-    student = functools.partial(_networks.make, recipe.student, data)
+    student = functools.partial(_networks.make, recipe.student, data, new_head=True)
     job = _Job(recipe, session, space, data, _training.view(recipe, data), student(), {})
     session.tell(job.rehearse(teachers))
     if session.dry_run:
@@ -80,9 +80,11 @@ class _Job:
         splits = {"training": self.data.train, "validation": self.data.validation, "test": self.data.test}
         lines = [f"{self.data.name}: {', '.join(f'{len(split)} {name}' for name, split in splits.items())} images"]
         for name, teacher in teachers.items():
-            state = "given" if teacher.source else "to be trained"
+            begins = f" from {teacher.made.source}" if teacher.made is not None and teacher.made.source else ""
+            state = "given" if teacher.source else f"to be trained{begins}"
             lines.append(f"{name}: {teacher.name}, {state}, {len(teacher.classes)} classes")
-        lines.append(f"student: {self.named.name}, {len(self.space)} classes")
+        begins = f" from {self.named.source}" * bool(self.named.source)
+        lines.append(f"student: {self.named.name}{begins}, {len(self.space)} classes")
         copies = {n: dataclasses.replace(t, network=freeze(copy.deepcopy(t.network))) for n, t in teachers.items()}
         for name, method in self.methods(copies, (1.0,) * len(teachers)).items():
             lines.append(f"\n{name}\n{method.draw(copy.deepcopy(self.named.network)).build(*batch)}")
@@ -136,7 +138,7 @@ class _Job:
             told = ", ".join(f"{name} {value:.3g}" for name, value in zip(teachers, calibration, strict=True))
             self.session.tell(f"temperatures: {told}")
         results = compare(
-            lambda: _networks.make(recipe.student, data).network,
+            lambda: _networks.make(recipe.student, data, new_head=True).network,
             self.methods(teachers, calibration),
             data,
             fit=_training.trainer(recipe, data),

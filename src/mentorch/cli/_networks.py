@@ -52,7 +52,14 @@ def split(text: str) -> tuple[str, str | None]:
     return (name, path) if name and path.endswith(_WEIGHTS) else (text, None)
 
 
-def make(text: str, data: Dataset, weights: str | None = None, options: Mapping[str, Any] | None = None) -> Named:
+def make(
+    text: str,
+    data: Dataset,
+    weights: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    *,
+    new_head: bool = False,
+) -> Named:
     """The network of a name, for the classes, channels and size of a data set.
 
     Args:
@@ -60,6 +67,7 @@ def make(text: str, data: Dataset, weights: str | None = None, options: Mapping[
         data: what it is for.
         weights: a file, for a name alone.
         options: of the builder, for a name.
+        new_head: see :func:`mentorch.networks.load_weights`; for a network that is trained anyway.
 
     Raises:
         UsageError: for an unknown network, weights or options of one that has its own, or one whose classes or
@@ -83,7 +91,7 @@ def make(text: str, data: Dataset, weights: str | None = None, options: Mapping[
         raise UsageError(f"{text} already names its weights, {weights} would replace them: say only one")
     path = weights or path
     if path is not None:
-        networks.load_weights(network, path)
+        networks.load_weights(network, path, new_head=new_head)
     return Named(network, name, {**arguments, **(options or {})}, source=path or "")
 
 
@@ -112,6 +120,8 @@ def card(
     mean, std = (0.0,) * data.channels, (1.0,) * data.channels
     if isinstance(view, Normalize):
         mean, std = tuple(view.mean.flatten().tolist()), tuple(view.std.flatten().tolist())
+    if of.source and of.card is None:
+        training = {**training, "weights": Path(of.source).name}  # what it had seen before
     order = {1: "gray", 3: "rgb", 4: "rgbd"}.get(data.channels, "rgb")
     size = (data.image_size, data.image_size)
     return zoo.Card(

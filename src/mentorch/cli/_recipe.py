@@ -152,7 +152,11 @@ class TrainRecipe(Recipe):
 
     command: Literal["train"] = "train"
     network: str = option("cnn_small", "network by name (see 'mentorch zoo networks')", "Networks")
-    weights: str | None = option(None, "initial weights (safetensors, or .pt with weights only)", "Networks")
+    weights: str | None = option(
+        None,
+        "initial weights (safetensors, or .pt with weights only), of other classes too: all but the last layer then",
+        "Networks",
+    )
 
 
 def check(kind: type[Recipe], values: Mapping[str, Any]) -> Recipe:

@@ -33,6 +33,7 @@ class Specialist:
         view: what it sees of the inputs.
         source: the folder it is from; empty while it is to be trained.
         data: what it is to be trained on.
+        made: how it was made for that.
     """
 
     network: nn.Module
@@ -41,6 +42,7 @@ class Specialist:
     view: View | None
     source: str = ""
     data: Dataset | None = None
+    made: _networks.Named | None = None
 
 
 def data_sets(recipe: AmalgamateRecipe, names: str) -> dict[str, Dataset]:
@@ -101,14 +103,14 @@ def _to_train(
         )
     data = list(sets.values())[number]
     torch.manual_seed(SEED)
-    made = _networks.make(network, data)
-    return Specialist(made.network, made.name, data.classes, _training.view(recipe, data), data=data)
+    made = _networks.make(network, data, new_head=True)
+    return Specialist(made.network, made.name, data.classes, _training.view(recipe, data), data=data, made=made)
 
 
 def trained(name: str, teacher: Specialist, recipe: AmalgamateRecipe, session: Session) -> Specialist:
     """A teacher ready to teach: one that is yet to be trained is, and kept with its card."""
     device = _training.device(recipe)
-    if teacher.data is None:
+    if teacher.data is None or teacher.made is None:
         return replace(teacher, network=freeze(teacher.network).to(device), view=_on(teacher.view, device))
     folder = session.folder / "nodes" / name
     if session.resume and (folder / "card.json").exists():
@@ -126,11 +128,8 @@ def trained(name: str, teacher: Specialist, recipe: AmalgamateRecipe, session: S
     )
     found = {"validation": measure(teacher.network, data.validation, view=view, batch_size=recipe.eval_batch_size)}
     session.tell(f"{name}: validation {found['validation']['accuracy']:.2%}  ({len(history.records)} epochs)")
-    made = _networks.Named(
-        teacher.network, teacher.name, {"num_classes": len(data.classes), "in_channels": data.channels}
-    )
     training = {"epochs": len(history.records), "seed": SEED, "images": len(data.train)}
-    card = _networks.card(f"{session.folder.name}/{name}", made, data, view, metrics=found, training=training)
+    card = _networks.card(f"{session.folder.name}/{name}", teacher.made, data, view, metrics=found, training=training)
     zoo.save(teacher.network, folder, card)
     return replace(teacher, network=freeze(teacher.network), view=view, source=str(folder))
 

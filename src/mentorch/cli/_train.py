@@ -14,7 +14,7 @@ from mentorch.methods import supervise
 def run(recipe: TrainRecipe, session: Session) -> None:
     """Train one network, once per seed."""
     data = _training.dataset(recipe, recipe.train_size)
-    student = functools.partial(_networks.make, recipe.network, data, recipe.weights)
+    student = functools.partial(_networks.make, recipe.network, data, recipe.weights, new_head=True)
     named = student()
     view = named.view or _training.view(recipe, data)
     fit = _training.trainer(recipe, data)

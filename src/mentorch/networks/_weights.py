@@ -23,7 +23,7 @@ _RENAMES = (
 )
 
 
-def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
+def load_weights(network: nn.Module, path: str | Path, *, new_head: bool = False) -> nn.Module:
     """Fill ``network`` with the weights in ``path`` and return it; on any error the network is as before.
 
     Reads `.safetensors`, and `.pt`, `.pth`, `.th`, `.bin` or `.ckpt` as long as they hold tensors only. Unwraps
@@ -31,6 +31,12 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     Keys that the network does not know are tried under our names: `linear` and `classifier` are `fc`,
     `layer1.layer.0` and `block1.layer.0` are `layer1.0`, `convShortcut` and `downsample` are `shortcut`. Missing
     `num_batches_tracked` keep their value. Everything else must fit exactly.
+
+    Args:
+        network: whose tensors are replaced, in place.
+        path: of the file.
+        new_head: if only the number of classes differs, the last linear layer keeps its own weights: what was learned
+            for other classes is where the network begins.
 
     Raises:
         UsageError: if the file does not exist, is of another kind, or holds weights of another network.
@@ -42,6 +48,8 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     for name, tensor in own.items():
         if name.endswith("num_batches_tracked"):
             state.setdefault(name, tensor)
+    if new_head and (head := _other_classes(network, state, own)):
+        state |= {name: own[name] for name in own if name.rpartition(".")[0] == head}
     _check(network, state, own, path)
     network.load_state_dict(state)
     return network
@@ -122,13 +130,19 @@ def _check(network: nn.Module, state: Mapping[str, Tensor], own: Mapping[str, Te
     wrong = [name for name in own if own[name].shape != state[name].shape]
     if not wrong:
         return
-    linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
-    if linear and set(wrong) <= {f"{linear[-1]}.weight", f"{linear[-1]}.bias"}:
-        theirs, ours = (tensors[f"{linear[-1]}.weight"].shape for tensors in (state, own))
-        if theirs[1:] == ours[1:]:
-            raise UsageError(f"{path} knows {theirs[0]} classes, the network {ours[0]}: use num_classes={theirs[0]}")
+    if head := _other_classes(network, state, own):
+        theirs, ours = (len(tensors[f"{head}.weight"]) for tensors in (state, own))
+        raise UsageError(f"{path} knows {theirs} classes, the network {ours}: use num_classes={theirs}")
     shapes = f"{wrong[0]!r} is {list(state[wrong[0]].shape)} instead of {list(own[wrong[0]].shape)}"
     raise UsageError(f"{path} does not fit {kind}: {shapes}" + f" (and {len(wrong) - 1} more)" * (len(wrong) > 1))
+
+
+def _other_classes(network: nn.Module, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    """The last linear layer, if nothing but its number of classes differs; else nothing."""
+    head = next((name for name, module in reversed([*network.named_modules()]) if isinstance(module, nn.Linear)), "")
+    wrong = {name for name in own if name in state and own[name].shape != state[name].shape}
+    alike = wrong == {name for name in own if name.rpartition(".")[0] == head}
+    return head if wrong and alike and state[f"{head}.weight"].shape[1:] == own[f"{head}.weight"].shape[1:] else ""
 
 
 def _first(names: set[str]) -> str:
