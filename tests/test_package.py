@@ -1,6 +1,5 @@
 """What the installed package promises before anything of it is called."""
 
-import ast
 import inspect
 import json
 import subprocess
@@ -13,17 +12,14 @@ import pytest
 from packaging.requirements import Requirement
 
 import mentorch
+from mentorch._lazy import _listed
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OPTIONAL = {Requirement(text).name.lower() for text in PROJECT["dependencies"]} - {"torch"}
 
 
-def listed() -> dict[str, str]:
-    """The names that ``mentorch/__init__.py`` hands on, with the module that each comes from."""
-    tree = ast.parse(Path(mentorch.__file__).read_text(encoding="utf-8"))
-    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
-    return {alias.asname or "": node.module or "" for node in imports for alias in node.names}
+LISTED = _listed(mentorch.__file__)
 
 
 def fresh(code: str) -> dict[str, object]:
@@ -70,18 +66,18 @@ def test_every_dependency_is_pinned() -> None:
 
 
 def test_the_package_lists_its_names_and_lets_nothing_else_slip_out() -> None:
-    names = listed()
-    assert "" not in names, "every name is imported as itself: from ... import name as name"
+    assert {"Graph", "Edge", "fit", "losses"} <= set(LISTED)
+    assert set(LISTED) <= set(dir(mentorch))
     public = {name for name, value in vars(mentorch).items() if name[0] != "_" and not inspect.ismodule(value)}
-    assert public <= set(names)
+    assert public - {"TYPE_CHECKING"} <= set(LISTED)
 
 
-@pytest.mark.parametrize("name", sorted(listed()))
+@pytest.mark.parametrize("name", sorted(LISTED))
 def test_every_listed_name_exists_and_says_what_it_is(name: str) -> None:
     assert inspect.getdoc(getattr(mentorch, name))
 
 
-@pytest.mark.parametrize("folder", sorted(name for name, home in listed().items() if home == "mentorch"))
+@pytest.mark.parametrize("folder", sorted(name for name, home in LISTED.items() if home == "mentorch"))
 def test_files_in_public_folders_are_private(folder: str) -> None:
     package = import_module(f"mentorch.{folder}")
     files = {path.stem for place in getattr(package, "__path__", ()) for path in Path(place).glob("*.py")}
@@ -106,11 +102,22 @@ found["edge"] = mentorch.Edge("labels", "student", torch.nn.functional.cross_ent
     assert fresh(code) == {"edge": "labels -> student: cross_entropy"}
 
 
+def test_importing_is_lighter_than_importing_torch() -> None:
+    code = """
+import mentorch
+found["torch"] = "torch" in sys.modules
+found["own"] = sorted(name for name in sys.modules if name.startswith("mentorch"))
+mentorch.Edge
+found["then"] = "torch" in sys.modules
+"""
+    assert fresh(code) == {"torch": False, "own": ["mentorch", "mentorch._lazy"], "then": True}
+
+
 def test_importing_loads_nothing_heavy_that_torch_did_not() -> None:
     code = """
 import torch
 before = set(sys.modules)
-import mentorch
+from mentorch import *
 found["loaded"] = sorted({name.partition(".")[0] for name in set(sys.modules) - before})
 """
     loaded = set(fresh(code)["loaded"])
@@ -128,7 +135,7 @@ def state():
         torch.are_deterministic_algorithms_enabled(), dict(os.environ),
     ]
 before = state()
-import mentorch
+from mentorch import *
 found["same"] = state() == before
 found["device"] = torch.cuda.is_initialized()
 """

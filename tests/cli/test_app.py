@@ -1,6 +1,8 @@
 import gzip
 import re
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from mentorch.cli._transfer import CompareRecipe, DistillRecipe
 from .conftest import QUICK, call
 
 COMMANDS = (
-    *((name,) for name in ("compare", "distill", "train", "run", "report", "methods")),
+    *((name,) for name in _app.COMMANDS),
     *(("data", name) for name in ("list", "info", "fetch")),
     *(("zoo", name) for name in ("networks", "list", "info")),
 )
@@ -24,13 +26,45 @@ COMMANDS = (
 # -- help
 
 
-@pytest.mark.parametrize("words", [(), ("data",), ("zoo",), *COMMANDS], ids="-".join)
+@pytest.mark.parametrize("words", [(), *COMMANDS], ids="-".join)
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_every_command_explains_itself(mentorch, words: tuple[str, ...], flag: str) -> None:
     result = mentorch(*words, flag)
     assert result.code == 0
     assert result.err == ""
     assert result.out.startswith(" ".join(("Usage: mentorch", *words)))
+
+
+@pytest.mark.parametrize("name", _app.COMMANDS)
+def test_a_command_is_one_file_and_one_line_that_fits(mentorch, name: str) -> None:
+    command = _app.load(name)
+    assert command.name == name
+    assert command.help
+    line = re.search(rf"^  {name} +(.*)$", mentorch("--help").out, re.MULTILINE)
+    assert line
+    assert line[1] == _app.COMMANDS[name]
+    assert Path(_app.__file__).with_name("commands").joinpath(f"_{name}.py").is_file()
+
+
+def test_no_file_of_a_command_is_forgotten() -> None:
+    files = Path(_app.__file__).with_name("commands").glob("_[a-z]*.py")
+    assert {path.stem[1:] for path in files} == set(_app.COMMANDS)
+
+
+@pytest.mark.parametrize("words", ["", "zoo", "train", "search", "run", "report"])
+def test_help_needs_no_torch(words: str) -> None:
+    code = f"""
+import sys
+from mentorch.cli import main
+try:
+    main([*{words.split()!r}, "--help"])
+except SystemExit as end:
+    heavy = {{"torch", "numpy", "optuna", "matplotlib", "sklearn"}} & set(sys.modules)
+    sys.exit(end.code or ", ".join(heavy) or None)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"Usage: mentorch {words}".rstrip())
 
 
 @pytest.mark.parametrize(

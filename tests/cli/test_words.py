@@ -1,5 +1,4 @@
 import pytest
-import typer
 
 from mentorch import UsageError, losses
 from mentorch.cli import _app, _words
@@ -79,13 +78,12 @@ def test_what_is_no_option_is_refused(given: str, complaint: str) -> None:
 def test_options_of_losses_collide_with_one_option_of_a_command() -> None:
     taken = {option.name for info in losses.catalogue().values() for option in losses.options(info).values()}
     for command in ("compare", "distill"):
-        own = _app._own_options([command])
+        own = _app.own_options(command)
         assert {"--set", "--lr", "--json", "--no-tensorboard", "--help"} <= own
         # what a command means by a word comes first; crd's is written --crd.momentum
         assert own & {_words.flag(name) for name in taken} == {"--momentum"}
 
 
 def test_only_transfers_take_options_of_losses() -> None:
-    for name in typer.main.get_command(_app.app).commands:  # type: ignore[attr-defined]
-        assert bool(_app._own_options([name])) == (name in ("compare", "distill"))
-    assert _app._own_options([]) == set()
+    for name in _app.COMMANDS:
+        assert bool(_app.own_options(name)) == (name in ("compare", "distill"))

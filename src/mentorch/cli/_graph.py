@@ -15,7 +15,7 @@ from mentorch._graph import Graph, View
 from mentorch.cli import _networks, _presets, _training
 from mentorch.cli._experiment import carry_out
 from mentorch.cli._graph_recipe import EdgeRecipe, GraphRecipe, NodeRecipe
-from mentorch.cli._notation import WRAPPERS, check_wrapper, options_of, value
+from mentorch.cli._notation import check_wrapper, options_of, value, wrapper
 from mentorch.cli._run import Session
 from mentorch.comparison import Method, describe_graph
 from mentorch.data import Dataset
@@ -127,9 +127,9 @@ def loss(spec: Spec) -> Loss:
     found = infos[name].function
     if options:
         found = functools.partial(found, **{option: _option(name, option, raw) for option, raw in options.items()})
-    for wrapper in reversed(wrappers):
-        check_wrapper(wrapper, name)
-        found = WRAPPERS[wrapper](found)
+    for around in reversed(wrappers):
+        check_wrapper(around, name)
+        found = wrapper(around)(found)
     return found
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from mentorch import losses
 from mentorch._errors import UsageError, unknown
 from mentorch._graph import Graph, View
-from mentorch.cli._notation import SCRATCH, WEIGHTS, WRAPPERS, Part, parse, parse_all
+from mentorch.cli._notation import SCRATCH, WEIGHTS, Part, parse, parse_all, wrapper
 from mentorch.cli._training import example
 from mentorch.cli._transfer import TransferRecipe
 from mentorch.comparison import Method, Teacher
@@ -111,8 +111,8 @@ def _bound(part: Part, recipe: TransferRecipe) -> Any:
     loss, options = losses.catalogue()[part.loss].function, part.chosen(recipe.set)
     if options:
         loss = functools.partial(loss, **options)
-    for wrapper in reversed(part.wrappers):
-        loss = WRAPPERS[wrapper](loss)
+    for name in reversed(part.wrappers):
+        loss = wrapper(name)(loss)
     return loss
 
 

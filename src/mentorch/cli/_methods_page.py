@@ -4,11 +4,11 @@ import inspect
 import re
 from typing import Any
 
-import typer.core
+import typer
 
 from mentorch import losses
 from mentorch._errors import unknown
-from mentorch.cli._notation import DEFAULTS, IN_PYTHON, SCRATCH, WEIGHTS, WRAPPERS, known, options_of, wraps
+from mentorch.cli._notation import DEFAULTS, IN_PYTHON, SCRATCH, WEIGHTS, WRAPPERS, known, options_of, wrapper, wraps
 from mentorch.cli._terminal import show_table
 from mentorch.losses import LossInfo, OptionInfo
 
@@ -36,23 +36,11 @@ _READS = {
 _TYPES = {bool: "yes or no", int: "whole number", float: "number", tuple: "numbers"}
 
 
-class WithMethods(typer.core.TyperCommand):
-    """A command on a teacher, a student and data, whose help ends with the methods."""
-
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """The words after the command's name."""
-        return ["[TEACHER [STUDENT [DATA]]]", *super().collect_usage_pieces(ctx)]
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """The methods, each in a line with its paper."""
-        with formatter.section("Methods ('mentorch methods NAME' shows the options of one)"):
-            formatter.write_dl([(name, f"{summary} ({paper})") for name, summary, paper in _lines()])
-
-
-def _lines() -> list[tuple[str, str, str]]:
+def method_lines() -> list[tuple[str, str, str]]:
+    """What methods are made of: name, summary, paper."""
     infos = losses.catalogue()
     found = [(name, infos[name].summary, _short(infos[name].paper)) for name in known() if name != SCRATCH]
-    return [*found, *((f"{name}-LOSS", _first_line(WRAPPERS[name]), _short(_PAPERS[name])) for name in WRAPPERS)]
+    return [*found, *((f"{name}-LOSS", _first_line(wrapper(name)), _short(_PAPERS[name])) for name in WRAPPERS)]
 
 
 def _short(paper: str) -> str:
@@ -78,8 +66,14 @@ def show_methods() -> None:
         for name, info in infos.items()
     ]
     rows += [
-        {"name": f"{name}-LOSS", "what": _first_line(wrapper), "paper": _PAPERS[name], "weight": "", "reads": "logits"}
-        for name, wrapper in WRAPPERS.items()
+        {
+            "name": f"{name}-LOSS",
+            "what": _first_line(wrapper(name)),
+            "paper": _PAPERS[name],
+            "weight": "",
+            "reads": "logits",
+        }
+        for name in WRAPPERS
     ]
     show_table(rows)
 
@@ -101,7 +95,7 @@ def show_method(name: str, formatter: Any) -> None:
 
 
 def _write_wrapper(name: str, formatter: Any) -> None:
-    formatter.write_text(f"{name}: {_first_line(WRAPPERS[name])}")
+    formatter.write_text(f"{name}: {_first_line(wrapper(name))}")
     formatter.write_paragraph()
     around = [f"{name}-{loss}" for loss in known() if wraps(name, loss)]
     formatter.write_dl(

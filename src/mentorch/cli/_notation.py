@@ -4,18 +4,17 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mentorch import losses
+import mentorch
 from mentorch._errors import UsageError, unknown
-from mentorch.losses import OptionInfo
+
+if TYPE_CHECKING:
+    from mentorch.losses import OptionInfo
 
 SCRATCH = "scratch"
-WRAPPERS: Mapping[str, Callable[..., Any]] = {
-    "standardized": losses.standardized,
-    "where_correct": losses.where_correct,
-}
-"""What may stand before a loss on logits, with a hyphen."""
+WRAPPERS = ("standardized", "where_correct")
+"""What may stand before a loss on logits, with a hyphen; functions of :mod:`mentorch.losses`."""
 IN_PYTHON: Mapping[str, str] = {
     "concatenated": "it is about teachers with classes of their own: see mentorch amalgamate, or methods.amalgamate",
     "mlkd": "it needs two views of each sample in one batch",
@@ -28,7 +27,6 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {"kd": {"temperature": 2.0}}
 WEIGHTS: Mapping[str, float] = {"kd": 1.0, "standardized-kd": 9.0, "standardized-dkd": 9.0}
 """The toolkit's for kd, and what was published of wrapped losses; the catalogue has all others."""
 
-_WEIGHT = OptionInfo("weight", float, 1.0, "of the loss, instead of the published one.")
 _SWITCH = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
 
 
@@ -70,13 +68,16 @@ class Part:
 
 def known() -> list[str]:
     """The names that methods are made of."""
-    return [SCRATCH, *sorted(name for name, info in losses.catalogue().items() if info.teacher and info.by_name)]
+    return [
+        SCRATCH,
+        *sorted(name for name, info in mentorch.losses.catalogue().items() if info.teacher and info.by_name),
+    ]
 
 
 @functools.cache
-def options_of(loss: str) -> Mapping[str, OptionInfo]:
+def options_of(loss: str) -> Mapping[str, "OptionInfo"]:
     """The options of a loss; scratch has none."""
-    return {} if loss == SCRATCH else losses.options(losses.catalogue()[loss])
+    return {} if loss == SCRATCH else mentorch.losses.options(mentorch.losses.catalogue()[loss])
 
 
 @functools.cache
@@ -109,7 +110,7 @@ def _part(text: str) -> Part:
         if loss in IN_PYTHON:
             raise UsageError(
                 f"{loss} is not a method by name, as {IN_PYTHON[loss]}: draw its edge in Python, "
-                f"see help(mentorch.losses.{losses.catalogue()[loss].function.__name__})"
+                f"see help(mentorch.losses.{mentorch.losses.catalogue()[loss].function.__name__})"
             )
         raise unknown("method", head, known())
     for wrapper in wrappers:
@@ -117,7 +118,7 @@ def _part(text: str) -> Part:
     if len(set(wrappers)) < len(wrappers):
         raise UsageError(f"method {head!r}: name each wrapper once")
     options: dict[str, Any] = {}
-    known_here = {**options_of(loss), _WEIGHT.name: _WEIGHT} if loss != SCRATCH else {}
+    known_here = {**options_of(loss), "weight": _weight()} if loss != SCRATCH else {}
     for setting in written:
         name, equals, raw = setting.partition("=")
         if not equals or name in options:
@@ -125,8 +126,12 @@ def _part(text: str) -> Part:
         if name not in known_here:
             raise _no_option(name, [loss], known_here)
         options[name] = value(f"{head}:{name}", known_here[name], raw)
-    weight = options.pop(_WEIGHT.name, None)
+    weight = options.pop("weight", None)
     return Part(loss, tuple(wrappers), options, weight)
+
+
+def _weight() -> "OptionInfo":
+    return mentorch.losses.OptionInfo("weight", float, 1.0, "of the loss, instead of the published one.")
 
 
 def check_wrapper(wrapper: str, loss: str) -> None:
@@ -142,9 +147,15 @@ def check_wrapper(wrapper: str, loss: str) -> None:
         raise UsageError(f"{wrapper} goes around {', '.join(fitting)}, not {loss}")
 
 
+def wrapper(name: str) -> Callable[..., Any]:
+    """The function that makes one loss of another."""
+    found: Callable[..., Any] = getattr(mentorch.losses, name)
+    return found
+
+
 def wraps(wrapper: str, loss: str) -> bool:
     """Whether a wrapper goes around a loss."""
-    info = losses.catalogue().get(loss)
+    info = mentorch.losses.catalogue().get(loss)
     # where_correct selects samples, so there must be a value for each
     return info is not None and info.reads == "logits" and not (wrapper == "where_correct" and info.kind == "batch")
 
@@ -187,7 +198,7 @@ def _no_option(name: str, of: Sequence[str], available: Iterable[str]) -> UsageE
     return unknown(f"option of {', '.join(of)}", name, available)
 
 
-def value(where: str, option: OptionInfo, raw: Any) -> Any:
+def value(where: str, option: "OptionInfo", raw: Any) -> Any:
     """What a word stands for, as the type of an option.
 
     >>> value("kd.temperature", options_of("kd")["temperature"], "4")

@@ -5,7 +5,6 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from mentorch.cli._recipe import Recipe, Seed, option
-from mentorch.search import FORK, PAPER
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -21,7 +20,7 @@ class SearchRecipe(Recipe):
     nodes: int = option(3, "how many networks a graph has, with the target", "Networks", least=2)
 
     gates: tuple[str, ...] = option(
-        PAPER, "what a transfer may be: gates by name, or the sets paper and fork", "Methods"
+        ("paper",), "what a transfer may be: gates by name, or the sets paper and fork", "Methods"
     )
     label_gates: tuple[str, ...] | None = option(
         None, "the same for edges from the labels; the gates without correct unless given", "Methods"
@@ -61,6 +60,8 @@ class SearchRecipe(Recipe):
     @field_validator("gates", "label_gates", mode="after")
     @classmethod
     def _sets(cls, gates: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        from mentorch.search import FORK, PAPER
+
         known = {"paper": PAPER, "fork": FORK}
         return gates and tuple(dict.fromkeys(gate for name in gates for gate in known.get(name, (name,))))
 

@@ -1,6 +1,7 @@
 """The words of a command line, before they are parsed: lists with spaces, nouns without names, options of losses."""
 
 import difflib
+import functools
 from collections.abc import Collection, Sequence
 
 from mentorch._errors import UsageError
@@ -22,13 +23,16 @@ def flag(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
-_LISTS = {
-    word
-    for kind in RECIPES.values()
-    for name, field in kind.model_fields.items()
-    if str(field.annotation).startswith(("tuple", "dict"))
-    for word in (flag(name), *ALIASES.get(name, ()))
-}
+@functools.cache
+def _lists() -> set[str]:
+    """The options that take several values."""
+    return {
+        word
+        for kind in RECIPES.values()
+        for name, field in kind.model_fields.items()
+        if str(field.annotation).startswith(("tuple", "dict"))
+        for word in (flag(name), *ALIASES.get(name, ()))
+    }
 
 
 def gather(arguments: Sequence[str], own: Collection[str] = ()) -> list[str]:
@@ -60,13 +64,13 @@ def gather(arguments: Sequence[str], own: Collection[str] = ()) -> list[str]:
             settings.append(_setting(name, value if equals else None, left, own))
             continue
         values = [value] if equals else []
-        while word in _LISTS and left and not left[0].startswith("-"):
+        while word in _lists() and left and not left[0].startswith("-"):
             values.append(left.pop(0).strip(","))
         if own and name == "--set" and values:
             settings += values
             continue
         done.append(word)
-        done += [",".join(values)] if word in _LISTS and values else []
+        done += [",".join(values)] if word in _lists() and values else []
     return [*done, "--set", ",".join(settings)] if settings else done
 
 

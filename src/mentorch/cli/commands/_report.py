@@ -1,0 +1,22 @@
+"""``mentorch report``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mentorch.cli._options import new_app
+
+app = new_app()
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write; needed for several runs.")] = None,
+) -> None:
+    """Write the report of a run folder again, or one page that compares several."""
+    from mentorch.reports import write
+
+    page = write(runs[0] if len(runs) == 1 else runs, out)
+    typer.echo(page)
