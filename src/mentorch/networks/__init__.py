@@ -9,6 +9,7 @@ from mentorch.networks._cnn import CNN, cnn_medium, cnn_small, cnn_tiny
 from mentorch.networks._cost import Cost, cost
 from mentorch.networks._deeplab import deeplab
 from mentorch.networks._dense import EncoderDecoder
+from mentorch.networks._embedding import embedding
 from mentorch.networks._hash import hash_tensors, state_hash
 from mentorch.networks._mobilenet import MobileNetV2, mobilenet_v2
 from mentorch.networks._resnet import (
@@ -60,6 +61,7 @@ __all__ = [
     "cnn_tiny",
     "cost",
     "deeplab",
+    "embedding",
     "hash_tensors",
     "load_weights",
     "mobilenet_v2",

@@ -37,6 +37,8 @@ from mentorch.transferability._linear_probe import linear_probe as linear_probe
 from mentorch.transferability._logme import logme as logme
 from mentorch.transferability._nce import nce as nce
 from mentorch.transferability._nleep import nleep as nleep
+from mentorch.transferability._observe import Observation as Observation
+from mentorch.transferability._observe import observe as observe
 from mentorch.transferability._parc import parc as parc
 from mentorch.transferability._ranking import Band as Band
 from mentorch.transferability._ranking import null_band as null_band
@@ -46,9 +48,12 @@ from mentorch.transferability._ranking import recall_at as recall_at
 from mentorch.transferability._ranking import regret as regret
 from mentorch.transferability._ranking import static_baseline as static_baseline
 from mentorch.transferability._ranking import weighted_tau as weighted_tau
+from mentorch.transferability._recommend import rank as rank
 from mentorch.transferability._ridge import ridge as ridge
 from mentorch.transferability._rsa import rsa as rsa
 from mentorch.transferability._sfda import sfda as sfda
+from mentorch.transferability._shortlist import Ranking as Ranking
+from mentorch.transferability._shortlist import Row as Row
 from mentorch.transferability._store import Store as Store
 from mentorch.transferability._transrate import transrate as transrate
 
