@@ -3,20 +3,20 @@
 import copy
 import dataclasses
 import functools
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from mentorch import losses, zoo
-from mentorch._files import read_json, write_atomic, write_json
+from mentorch._files import read_json, write_json
 from mentorch._freeze import freeze
 from mentorch._graph import Graph, View
 from mentorch.cli import _networks, _training
 from mentorch.cli._amalgamate_recipe import AmalgamateRecipe
+from mentorch.cli._baselines import baselines, keep_spaces, write_tensors
+from mentorch.cli._recombine import NAME, Recombination, with_rounds
 from mentorch.cli._run import Session
 from mentorch.cli._specialists import (
     Specialist,
@@ -24,18 +24,16 @@ from mentorch.cli._specialists import (
     hashes,
     joint_data,
     joint_space,
-    own_samples,
     planned,
     temperatures,
     trained,
 )
 from mentorch.cli._terminal import show_table
-from mentorch.comparison import Method, compare, latency, outputs, summarise
-from mentorch.data import Dataset, LabelSpace, Split
-from mentorch.methods import JointEnsemble, accuracy_by_task, amalgamate, common_space, supervise
-from mentorch.networks import cost
+from mentorch.comparison import Method, compare, outputs, summarise
+from mentorch.data import Dataset, LabelSpace
+from mentorch.methods import accuracy_by_task, amalgamate, supervise
 from mentorch.reports import tasks_table
-from mentorch.training import evaluating
+from mentorch.training import History
 
 
 def run(recipe: AmalgamateRecipe, session: Session) -> None:
@@ -44,15 +42,22 @@ def run(recipe: AmalgamateRecipe, session: Session) -> None:
     teachers = planned(recipe, sets)
     space = joint_space(recipe, teachers)
     data = joint_data(recipe, sets, space)
-    student = functools.partial(_networks.make, recipe.student, data, new_head=True)
-    job = _Job(recipe, session, space, data, _training.view(recipe, data), student(), {})
-    session.tell(job.rehearse(teachers))
+    view = _training.view(recipe, data)
+    if NAME in recipe.methods:  # they are to stand on one input: those that are trained here see it alike
+        teachers = {name: t if t.data is None else dataclasses.replace(t, view=view) for name, t in teachers.items()}
+    named = _networks.make(recipe.student, data, new_head=True)
+    job = _Job(recipe, session, space, data, view, named, teachers, (1.0,) * len(teachers), {})
+    session.tell(job.rehearse())
     if session.dry_run:
         return
     with session.hold():
         ready = {name: trained(name, teacher, recipe, session) for name, teacher in teachers.items()}
-        job = dataclasses.replace(job, data=data.to(_training.device(recipe)))
-        results = job.carry_out(ready)
+        data = data.to(_training.device(recipe))
+        calibration = temperatures(ready, space, data) if recipe.calibrate else job.calibration
+        if recipe.calibrate:
+            told = ", ".join(f"{name} {value:.3g}" for name, value in zip(ready, calibration, strict=True))
+            session.tell(f"temperatures: {told}")
+        results = dataclasses.replace(job, data=data, teachers=ready, calibration=calibration).carry_out()
         session.finish(results)
         if not session.as_json:
             show_table(tasks_table(results), title=f"{session.folder.name}: all tasks, and each if it is known")
@@ -68,9 +73,11 @@ class _Job:
     data: Dataset
     view: View | None
     named: _networks.Named
+    teachers: Mapping[str, Specialist]
+    calibration: tuple[float, ...]
     drawn: dict[str, Graph]
 
-    def rehearse(self, teachers: Mapping[str, Specialist]) -> str:
+    def rehearse(self) -> str:
         """What a run will do; every graph is tried on a few images.
 
         Raises:
@@ -79,69 +86,78 @@ class _Job:
         batch = _training.example(self.data)
         splits = {"training": self.data.train, "validation": self.data.validation, "test": self.data.test}
         lines = [f"{self.data.name}: {', '.join(f'{len(split)} {name}' for name, split in splits.items())} images"]
-        for name, teacher in teachers.items():
-            begins = f" from {teacher.made.source}" if teacher.made is not None and teacher.made.source else ""
-            state = "given" if teacher.source else f"to be trained{begins}"
+        for name, teacher in self.teachers.items():
+            begins = f" from {teacher.made.source}" * bool(teacher.made.source)
+            state = "given" if teacher.data is None else f"to be trained{begins}"
             lines.append(f"{name}: {teacher.name}, {state}, {len(teacher.classes)} classes")
         begins = f" from {self.named.source}" * bool(self.named.source)
         lines.append(f"student: {self.named.name}{begins}, {len(self.space)} classes")
-        copies = {n: dataclasses.replace(t, network=freeze(copy.deepcopy(t.network))) for n, t in teachers.items()}
-        for name, method in self.methods(copies, (1.0,) * len(teachers)).items():
+        copies = {n: dataclasses.replace(t, network=freeze(copy.deepcopy(t.network))) for n, t in self.teachers.items()}
+        for name, method in dataclasses.replace(self, teachers=copies).methods().items():
             lines.append(f"\n{name}\n{method.draw(copy.deepcopy(self.named.network)).build(*batch)}")
         self.drawn.clear()
         return "\n".join(lines)
 
-    def kd(self, calibration: tuple[float, ...]) -> functools.partial[losses.Concatenated]:
+    @property
+    def kd(self) -> functools.partial[losses.Concatenated]:
         """The loss of the logits."""
         return functools.partial(
             losses.Concatenated,
             target=self.recipe.target,
             temperature=self.recipe.temperature,
-            calibration=calibration if self.recipe.calibrate else None,
+            calibration=self.calibration if self.recipe.calibrate else None,
         )
 
-    def methods(self, teachers: Mapping[str, Specialist], calibration: tuple[float, ...]) -> dict[str, Method]:
+    @functools.cached_property
+    def recombination(self) -> Recombination:
+        """The teachers side by side."""
+        return Recombination(self.recipe, self.session, self.space, self.data, self.teachers, self.kd)
+
+    def methods(self) -> dict[str, Method]:
         """The methods of the recipe, ready to draw."""
+        found = {name: Method(functools.partial(self.draw, name)) for name in self.recipe.methods}
+        if NAME in found:
+            found[NAME] = Method(self.recombination.draw, view=self.recombination.view)
+        return found
+
+    def draw(self, name: str, student: nn.Module) -> Graph:
+        """The graph of a method in which the student learns."""
+        if name == "scratch":
+            return supervise(student, view=self.view)
+        recipe = self.recipe
         own: dict[str, Any] = {
-            "cfl": functools.partial(
-                losses.CommonFeatures, variant=self.recipe.variant, bandwidths=self.recipe.bandwidths
-            ),
+            "cfl": functools.partial(losses.CommonFeatures, variant=recipe.variant, bandwidths=recipe.bandwidths),
             "layerwise": losses.Layerwise,
         }
-        views = {name: teacher.view for name, teacher in teachers.items()} | {"student": self.view}
+        features = [own[name]] if name in own else []
+        if name in recipe.weight:
+            features = [(own[name], recipe.weight[name])]
+        views = {name: teacher.view for name, teacher in self.teachers.items()} | {"student": self.view}
+        graph = amalgamate(
+            {name: teacher.network for name, teacher in self.teachers.items()},
+            student,
+            *features,
+            space=self.space,
+            kd=self.kd,
+            views={name: view for name, view in views.items() if view is not None},
+            example=_training.example(self.data),
+        )
+        self.drawn[name] = graph
+        return graph
 
-        def draw(name: str, student: nn.Module) -> Graph:
-            if name == "scratch":
-                return supervise(student, view=self.view)
-            features = [own[name]] if name in own else []
-            if name in self.recipe.weight:
-                features = [(own[name], self.recipe.weight[name])]
-            graph = amalgamate(
-                {name: teacher.network for name, teacher in teachers.items()},
-                student,
-                *features,
-                space=self.space,
-                kd=self.kd(calibration),
-                views={name: view for name, view in views.items() if view is not None},
-                example=_training.example(self.data),
-            )
-            self.drawn[name] = graph
-            return graph
+    def fit(self, graph: Graph, train: Any, *, run: Path, resume: bool, **options: Any) -> History:
+        """What ``compare`` calls: recombination is trained in rounds, any other method in one go."""
+        fit = self.recombination.fit if run.parent.name == NAME else _training.trainer(self.recipe, self.data)
+        return fit(graph, train, run=run, resume=resume, **options)
 
-        return {name: Method(functools.partial(draw, name)) for name in self.recipe.methods}
-
-    def carry_out(self, teachers: Mapping[str, Specialist]) -> dict[str, Any]:
+    def carry_out(self) -> dict[str, Any]:
         """Train and measure everything; the content of ``results.json``."""
         recipe, data, folder = self.recipe, self.data, self.session.folder
-        calibration = temperatures(teachers, self.space, data) if recipe.calibrate else (1.0,) * len(teachers)
-        if recipe.calibrate:
-            told = ", ".join(f"{name} {value:.3g}" for name, value in zip(teachers, calibration, strict=True))
-            self.session.tell(f"temperatures: {told}")
         results = compare(
             lambda: _networks.make(recipe.student, data, new_head=True).network,
-            self.methods(teachers, calibration),
+            self.methods(),
             data,
-            fit=_training.trainer(recipe, data),
+            fit=self.fit,
             run=folder,
             seeds=recipe.seeds,
             view=self.view,
@@ -154,92 +170,49 @@ class _Job:
             student_name=self.named.name,
             kind="amalgamate",
             resume=self.session.resume,
-            save=functools.partial(self.keep, hashes(teachers)),
+            save=self.keep,
             on_row=self.session.on_row,
         )
-        for row in results["rows"]:
-            place = folder / "fits" / row["method"] / f"seed-{row['seed']}" / "tasks.json"
-            if "test" in row and place.exists():
-                row["test"][recipe.select] |= {f"accuracy, {key}": v for key, v in read_json(place).items()}
-            if row.get("model") and not (folder / row["model"] / "card.json").exists():
-                row["model"] = None
+        results["rows"] = [self.completed(row) for row in results["rows"]]
         results["summary"] = summarise(results["rows"])
-        results |= self.baselines(teachers, calibration) | {"label_space": self.space.describe()}
+        results |= baselines(recipe, self.teachers, self.space, data, self.kd)
+        results["label_space"] = self.space.describe()
         write_json(folder / "results.json", results)
         return results
 
-    def keep(self, parents: tuple[str, ...], network: nn.Module, folder: Path, row: Mapping[str, Any]) -> None:
+    def completed(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A row with the accuracy of each task, and with what recombination cost."""
+        folder = self.session.folder
+        place = folder / "fits" / row["method"] / f"seed-{row['seed']}" / "tasks.json"
+        if "test" in row and place.exists():
+            row["test"][self.recipe.select] |= {f"accuracy, {key}": v for key, v in read_json(place).items()}
+        if row.get("model") and not (folder / row["model"] / "card.json").exists():
+            row["model"] = None
+        return with_rounds(row, folder)
+
+    def keep(self, network: nn.Module, folder: Path, row: Mapping[str, Any]) -> None:
         """Measure a finished student by task, and keep it, the layers that it learned with, and its common space."""
         test, method, seed = self.data.test, row["method"], row["seed"]
         place = self.session.folder / "fits" / method / f"seed-{seed}"
-        logits, _ = outputs(network, test, view=self.view, batch_size=self.recipe.eval_batch_size)
+        view = self.recombination.view if method == NAME else self.view
+        logits, _ = outputs(network, test, view=view, batch_size=self.recipe.eval_batch_size)
         write_json(place / "tasks.json", accuracy_by_task(self.space, logits, test.labels))
         graph = self.drawn.get(method)
         if graph is not None and any(True for _ in graph.owned.parameters()):
-            _write_tensors(place / "blocks.safetensors", graph.owned.state_dict())
+            write_tensors(place / "blocks.safetensors", graph.owned.state_dict())
         if graph is not None and method == "cfl" and self.recipe.pictures:
-            self.keep_spaces(graph, f"{method}-seed-{seed}")
-        if self.recipe.save_students == "none":
-            return
+            file = self.session.folder / "spaces" / f"{method}-seed-{seed}.safetensors"
+            keep_spaces(graph, self.data.test, self.recipe.pictures, self.space.names, file)
+        if self.recipe.save_students != "none":
+            zoo.save(network, folder, self.card(network, folder, row))
+
+    def card(self, network: nn.Module, folder: Path, row: Mapping[str, Any]) -> zoo.Card:
+        """What a student is, and which of its outputs is which class of which teacher."""
         training = {key: row[key] for key in ("method", "seed", "epochs", "best_epoch", "trained_samples")}
         training["outputs"] = self.space.describe()
         metrics = {"validation": row["validation"], "test": row["test"]}
         name = f"{self.session.folder.name}/{folder.name}"
         card = _networks.card(name, self.named, self.data, self.view, metrics=metrics, training=training)
-        zoo.save(network, folder, dataclasses.replace(card, parents=parents if method != "scratch" else ()))
-
-    def keep_spaces(self, graph: Graph, name: str) -> None:
-        """Where all networks put some test images, for the report."""
-        test = _spread(self.data.test, self.recipe.pictures)
-        with evaluating(graph):
-            spaces = common_space(graph, test.images.float() / 255)
-        tensors = {f"features.{node}": x for node, x in spaces.features.items()}
-        tensors |= {f"common.{node}": x for node, x in spaces.common.items()} | {"labels": test.labels}
-        told = {"classes": json.dumps(self.space.names), "name": name}
-        _write_tensors(self.session.folder / "spaces" / f"{name}.safetensors", tensors, told)
-
-    def baselines(self, teachers: Mapping[str, Specialist], calibration: tuple[float, ...]) -> dict[str, Any]:
-        """Each teacher on its own task, and all of them together."""
-        example, test = self.data.train.images[:1].float() / 255, self.data.test
-        found: dict[str, Any] = {"teachers": {}, "ensemble": {}}
-        for name, teacher in teachers.items():
-            own = own_samples(self.space, name, test)
-            accuracy = None
-            if len(own):
-                logits, _ = outputs(teacher.network, own, view=teacher.view, batch_size=self.recipe.eval_batch_size)
-                placed, labels = self.space.placed(name, logits), self.space.to_joint(name, own.labels)
-                accuracy = accuracy_by_task(self.space, placed, labels)[name]
-            seen = example if teacher.view is None else teacher.view(example)
-            size = cost(teacher.network, seen)
-            found["teachers"][name] = {
-                "network": teacher.name,
-                "source": teacher.source,
-                "classes": len(teacher.classes),
-                **dataclasses.asdict(size),
-                "test": {"accuracy": accuracy, "images": len(own)},
-            }
-        networks = {name: teacher.network for name, teacher in teachers.items()}
-        views = {name: teacher.view for name, teacher in teachers.items() if teacher.view is not None}
-        together = JointEnsemble(networks, self.space, kd=self.kd(calibration), views=views).to(example.device)
-        logits, _ = outputs(together, test, batch_size=self.recipe.eval_batch_size)
-        found["ensemble"] = {
-            **dataclasses.asdict(cost(together, example)),
-            "latency": latency(together, example),
-            "test": {f"accuracy, {key}": v for key, v in accuracy_by_task(self.space, logits, test.labels).items()},
-        }
-        return found
-
-
-def _spread(split: Split, count: int) -> Split:
-    """About so many samples, equally many of each class."""
-    classes = int(split.labels.max()) + 1
-    each = max(1, count // classes)
-    rows = [(split.labels == k).nonzero()[:each, 0] for k in range(classes)]
-    return split.select(torch.cat(rows))
-
-
-def _write_tensors(path: Path, tensors: Mapping[str, Any], told: dict[str, str] | None = None) -> None:
-    from safetensors.torch import save_file
-
-    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_atomic(path, lambda place: save_file(own, place, metadata=told))
+        if row["method"] == NAME:
+            card = self.recombination.card(card, network)
+        return dataclasses.replace(card, parents=hashes(self.teachers) if row["method"] != "scratch" else ())

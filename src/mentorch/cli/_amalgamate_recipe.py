@@ -6,7 +6,7 @@ from pydantic import field_validator, model_validator
 
 from mentorch.cli._recipe import Recipe, Seed, option
 
-METHODS = ("scratch", "kd", "cfl", "layerwise")
+METHODS = ("scratch", "kd", "cfl", "layerwise", "recombine")
 Target = Literal["joint", "standardized", "confidence", "energy", "per_teacher", "mse"]
 
 
@@ -33,7 +33,7 @@ class AmalgamateRecipe(Recipe):
     methods: tuple[str, ...] = option(
         ("scratch", "kd", "cfl"),
         "scratch: from labels, to compare with; kd: the teachers' logits together; cfl: and common features; "
-        "layerwise: and codes of all stages",
+        "layerwise: and codes of all stages; recombine: the teachers, of one architecture, side by side and pruned",
         "Methods",
     )
     target: Target = option(
@@ -44,6 +44,11 @@ class AmalgamateRecipe(Recipe):
     variant: Literal["cfl_repo", "kamal"] = option("cfl_repo", "layers of the common space: cfl_repo, kamal", "Methods")
     bandwidths: Literal["data", "released"] = option("data", "kernels of its discrepancy: data, released", "Methods")
     weight: dict[str, float] = option({}, "of cfl and layerwise beside kd: cfl=10 layerwise=1", "Methods")
+
+    keep: float = option(
+        0.6, "recombine: part of the merged network's parameters that is left at the end", "Methods", above=0, below=1
+    )
+    rounds: int = option(3, "recombine: rounds of pruning; each trains for its share of --epochs", "Methods", least=1)
 
     seeds: tuple[Seed, ...] = option((0,), "one repetition per seed", "Training")
     pictures: int = option(400, "test images in the pictures of the common space; 0 leaves them out", "Output", least=0)
@@ -77,6 +82,8 @@ class AmalgamateRecipe(Recipe):
         """Which other choice leaves a field without effect; empty if it has one."""
         if name in ("variant", "bandwidths", "pictures") and "cfl" not in self.methods:
             return f"methods {', '.join(self.methods)} (only cfl)"
+        if name in ("keep", "rounds") and "recombine" not in self.methods:
+            return f"methods {', '.join(self.methods)} (only recombine)"
         if name == "temperature" and self.target == "mse":
             return "target mse"
         if name == "calibrate" and self.target == "standardized":

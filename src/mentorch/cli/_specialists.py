@@ -33,16 +33,16 @@ class Specialist:
         view: what it sees of the inputs.
         source: the folder it is from; empty while it is to be trained.
         data: what it is to be trained on.
-        made: how it was made for that.
+        made: how it is made.
     """
 
     network: nn.Module
     name: str
     classes: tuple[str, ...]
     view: View | None
+    made: _networks.Named
     source: str = ""
     data: Dataset | None = None
-    made: _networks.Named | None = None
 
 
 def data_sets(recipe: AmalgamateRecipe, names: str) -> dict[str, Dataset]:
@@ -90,7 +90,8 @@ def _given(folder: str, sets: Mapping[str, Dataset]) -> Specialist:
             views.append(Resize(card.input.size))
         views.append(Normalize(card.input.mean, card.input.std))
     view = nn.Sequential(*views) if len(views) > 1 else next(iter(views), None)
-    return Specialist(network, card.network, card.classes, view, folder)
+    made = _networks.Named(network, card.network, card.arguments, source=folder, card=card)
+    return Specialist(network, card.network, card.classes, view, made, source=folder)
 
 
 def _to_train(
@@ -104,13 +105,13 @@ def _to_train(
     data = list(sets.values())[number]
     torch.manual_seed(SEED)
     made = _networks.make(network, data, new_head=True)
-    return Specialist(made.network, made.name, data.classes, _training.view(recipe, data), data=data, made=made)
+    return Specialist(made.network, made.name, data.classes, _training.view(recipe, data), made, data=data)
 
 
 def trained(name: str, teacher: Specialist, recipe: AmalgamateRecipe, session: Session) -> Specialist:
     """A teacher ready to teach: one that is yet to be trained is, and kept with its card."""
     device = _training.device(recipe)
-    if teacher.data is None or teacher.made is None:
+    if teacher.data is None:
         return replace(teacher, network=freeze(teacher.network).to(device), view=_on(teacher.view, device))
     folder = session.folder / "nodes" / name
     if session.resume and (folder / "card.json").exists():

@@ -53,11 +53,13 @@ class Method:
         draw: student -> graph; the student is fresh, and the same for all methods of a seed.
         node: under which name the student is found in the graph; ``*``: the best of several that learn.
         callbacks: made anew for each run.
+        view: what its student sees of the inputs, where that is not what the others see.
     """
 
     draw: Callable[[nn.Module], Graph]
     node: str = "student"
     callbacks: Callable[[], Sequence[On]] = tuple
+    view: View | None = None
 
 
 def compare(
@@ -277,16 +279,15 @@ class _Job:
             "validation": {},
             "test": {},
         }
+        view = self.view if method.view is None else method.view
         states = {"last": {k: v.clone() for k, v in last.state_dict().items()}, "best": history.best_weights[best_node]}
         for which, state in states.items():
             last.load_state_dict(state)
-            row["validation"][which] = measure(
-                last, data.validation, view=self.view, batch_size=self.reference.batch_size
-            )
+            row["validation"][which] = measure(last, data.validation, view=view, batch_size=self.reference.batch_size)
             row["test"][which] = measure(
                 last,
                 data.test,
-                view=self.view,
+                view=view,
                 teacher_logits=self.reference.logits,
                 neighbours=self.reference.neighbours(last, self.places),
                 batch_size=self.reference.batch_size,

@@ -21,10 +21,11 @@ def tasks_table(results: Mapping[str, Any]) -> list[dict[str, str]]:
     known = {(s["method"], s["metric"]): s for s in results["summary"] if s["which"] == results["select"]}
     for method in dict.fromkeys(row["method"] for row in results["rows"]):
         cells = {}
+        own = (row["size"] for row in results["rows"] if row["method"] == method and "size" in row)
         for key in shown:
             entry = known.get((method, f"accuracy, {key}"))
             cells[key] = "\u2013" if entry is None else _percent(entry["mean"], entry["low"])
-        rows.append({"who": method, **cells, **_size(results["student"])})
+        rows.append({"who": method, **cells, **_size(next(own, results["student"]))})
     return rows
 
 

@@ -10,6 +10,7 @@
 One plan is behind all of it, so that a mask and a smaller network cannot disagree.
 """
 
+from mentorch.structure._difference import recipe_between
 from mentorch.structure._forget import larger_weights, later_layers, split_by
 from mentorch.structure._layers import SplitConv2d, SplitLinear
 from mentorch.structure._merge import merge
@@ -33,6 +34,7 @@ __all__ = [
     "merge",
     "plan",
     "prune",
+    "recipe_between",
     "reset",
     "resize",
     "scores",
