@@ -18,7 +18,17 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from mentorch import RunError
-from mentorch._files import read_json, sha256, write_atomic, write_json, write_text
+from mentorch._files import (
+    read_json,
+    read_sealed,
+    seal,
+    sha256,
+    unseal,
+    write_atomic,
+    write_json,
+    write_sealed,
+    write_text,
+)
 
 OLD, NEW = "the old file\n", "the new file\n"
 
@@ -214,6 +224,30 @@ def test_json_round_trip(tmp_path_factory: pytest.TempPathFactory, value: object
     write_json(path, value)
     assert read_json(path) == value
     assert path.read_bytes().endswith(b"\n")
+
+
+@given(st.dictionaries(st.text(), encodable, min_size=1).filter(lambda value: "sha256" not in value))
+def test_a_seal_comes_off(value: dict[str, object]) -> None:
+    assert unseal(seal(value)) == value
+    assert unseal(seal(value, indent=2)) == value
+    assert list(json.loads(seal(value))) == [*value, "sha256"]
+
+
+def test_a_sealed_file_is_what_was_written_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    write_sealed(path, {"accuracy": 0.91, "inner": {"sha256": "x"}})
+    assert read_sealed(path) == {"accuracy": 0.91, "inner": {"sha256": "x"}}
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(RunError, match=r"result\.json is damaged"):
+            read_sealed(path)
+        path.write_bytes(whole[:place])
+        with pytest.raises(RunError, match=r"result\.json is damaged"):
+            read_sealed(path)
+    write_json(path, {"accuracy": 1.0})
+    with pytest.raises(RunError, match="it has no hash of its own"):
+        read_sealed(path)
 
 
 def test_what_is_not_json_is_refused_before_the_file_is_touched(target: Path) -> None:

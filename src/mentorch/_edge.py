@@ -1,6 +1,7 @@
 """Edges: knowledge flowing one way, as a value."""
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,6 +74,15 @@ def loss_name(loss: Loss) -> str:
 def describe_gate(gate: float | Gate) -> str:
     """A gate in a few characters: a number, or the dataclass as it prints."""
     return f"{gate:g}" if isinstance(gate, int | float) else repr(gate)
+
+
+def without_addresses(text: str) -> str:
+    """How something prints, without where it is in the memory of this process.
+
+    >>> without_addresses("<function train at 0x7f21>")
+    '<function train>'
+    """
+    return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
 def owned(edge: Edge) -> dict[str, nn.Module]:

@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mentorch._errors import RunError
+
+_SEAL = '"sha256": "'
 
 
 def write_atomic(path: Path, write: Callable[[Path], None], *, durable: bool = True) -> None:
@@ -67,8 +69,54 @@ def read_json(path: Path) -> Any:
     Raises:
         RunError: if the file is missing or is not JSON.
     """
+    return _read(path, json.loads)
+
+
+def seal(value: Mapping[str, Any], indent: int | None = None) -> str:
+    r"""``value`` as a JSON object whose last entry, ``sha256``, is the hash of all text before that entry.
+
+    >>> seal({"epoch": 3})
+    '{"epoch": 3, "sha256": "9038b06909023edb5547620e1c12ee04f5876dd379b407df9ef492f5ef3556be"}\n'
+    """
+    space = " " if indent is None else "\n" + " " * indent
+    text = json.dumps(value, indent=indent).removesuffix("}").rstrip() + f",{space}"
+    end = "" if indent is None else "\n"
+    return f'{text}{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}"{end}}}\n'
+
+
+def unseal(text: str) -> Any:
+    """What :func:`seal` wrote, without the seal.
+
+    Raises:
+        ValueError: if a single character of it differs.
+    """
+    sealed, seal_, end = text.rpartition(_SEAL)
+    if not seal_ or end[64:] not in ('"}\n', '"\n}\n'):
+        raise ValueError("it has no hash of its own, or is cut off")
+    if hashlib.sha256(sealed.encode()).hexdigest() != end[:64]:
+        raise ValueError("it does not have the SHA-256 that it states")
+    value = json.loads(text)
+    del value["sha256"]
+    return value
+
+
+def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+    """Write what a later process will rely on as JSON with a hash of its own, atomically; see :func:`seal`."""
+    write_text(path, seal(value, indent=2))
+
+
+def read_sealed(path: Path) -> Any:
+    """Read what :func:`write_sealed` wrote.
+
+    Raises:
+        RunError: if the file is missing, or is not what was written.
+    """
+    return _read(path, unseal)
+
+
+def _read(path: Path, parse: Callable[[str], Any]) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RunError(f"{path} does not exist") from error
     except (OSError, ValueError, RecursionError) as error:

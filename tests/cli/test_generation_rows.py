@@ -1,7 +1,7 @@
 from pathlib import Path
 from typing import Any
 
-from mentorch._files import write_json
+from mentorch._files import write_sealed
 from mentorch.cli._generation_rows import with_generations
 
 
@@ -17,7 +17,7 @@ def extra(method: str, samples: int) -> dict[str, Any]:
 def test_generations_stand_before_what_came_of_them_and_cost_what_was_spent_until_then(tmp_path: Path) -> None:
     own = [extra("generation 1", 30), extra("generation 1 slim", 30), extra("evolve slim", 60)]
     for seed in (0, 1):
-        write_json(tmp_path / f"fits/evolve/seed-{seed}/generations.json", own)
+        write_sealed(tmp_path / f"fits/evolve/seed-{seed}/generations.json", {"rows": own})
     rows = [row("scratch", 0), row("scratch", 1), row("evolve", 0), row("evolve", 1)]
     found = with_generations(rows, tmp_path, "last")
     methods = ["scratch", "generation 1", "generation 1 slim", "evolve", "evolve slim"]
@@ -27,7 +27,7 @@ def test_generations_stand_before_what_came_of_them_and_cost_what_was_spent_unti
 
 
 def test_of_weights_that_went_on_from_the_best_epoch_nobody_knows_the_last(tmp_path: Path) -> None:
-    write_json(tmp_path / "fits/evolve/seed-0/generations.json", [])
+    write_sealed(tmp_path / "fits/evolve/seed-0/generations.json", {"rows": []})
     scratch, evolve = with_generations([row("scratch", 0), row("evolve", 0)], tmp_path, "best")
     assert set(scratch["test"]) == {"best", "last"}
     assert set(evolve["test"]) == set(evolve["validation"]) == {"best"}

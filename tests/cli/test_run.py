@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from mentorch import UsageError
-from mentorch._files import locked
+from mentorch._files import locked, seal, unseal
 from mentorch.cli import _training
 from mentorch.cli._recipe import TrainRecipe
 from mentorch.cli._run import Session
@@ -217,9 +217,9 @@ def spoil_with_a_pickle_and_its_hash(checkpoint: Path) -> None:
     import hashlib
 
     spoil_with_a_pickle(checkpoint)
-    head = json.loads((checkpoint / "state.json").read_text())
-    head["sha256"] = hashlib.sha256((checkpoint / "tensors.safetensors").read_bytes()).hexdigest()
-    (checkpoint / "state.json").write_text(json.dumps(head))
+    head = unseal((checkpoint / "state.json").read_text())
+    head["tensors"] = hashlib.sha256((checkpoint / "tensors.safetensors").read_bytes()).hexdigest()
+    (checkpoint / "state.json").write_text(seal(head))
 
 
 def spoil_with_torch(checkpoint: Path) -> None:
@@ -261,9 +261,9 @@ def test_a_checkpoint_of_another_run_is_refused(cut, mentorch) -> None:
     (_, last), words = cut
     other = (*TRAIN, "--network", "cnn_small", "--name", "other")
     assert call(*other).code == 0
-    head = json.loads((last / "state.json").read_text())
+    head = unseal((last / "state.json").read_text())
     head["state"]["$map"] = [[k, v] for k, v in head["state"]["$map"] if k != "identity"]
-    (last / "state.json").write_text(json.dumps(head))
+    (last / "state.json").write_text(seal(head))
     result = call(*words)
     assert result.code == 1
     assert "holds another run" in result.error
@@ -276,6 +276,7 @@ def test_a_damaged_result_is_named(mentorch) -> None:
     result = call(*TRAIN, "--name", "r", "--resume")
     assert result.code == 1
     assert f"{path} is damaged or not JSON" in result.error
+    assert "delete it, and this part is trained again" in result.error
 
 
 def test_a_damaged_recipe_is_named(mentorch) -> None:

@@ -116,3 +116,33 @@ def test_a_written_recipe_starts_with_its_command_and_is_plain(tmp_path: Path) -
     plain = yaml.safe_load(text)
     assert "rho" not in plain  # adam has none
     assert None not in plain.values()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (
+            "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 60)),
+            "unfolds to more than 100,000 values",
+        ),
+        ("command: train\nset: &a {x: *a}\n", "unfolds to more than 100,000 values"),
+        ("command: " + "[" * 5000, "nested too deeply"),
+        ("command: train\nname: 2001-99-99\n", "a value cannot be read .*month"),
+        ("command: train\nseeds: !!int ''\n", "a value cannot be read"),
+        ("command: train\nseeds: [-0x" + "f" * 9000 + "]", "seeds.0: .*got a number of thousands of digits"),
+        ("command: train\nname: '\x00'\n", "not YAML: unacceptable character"),
+    ],
+)
+def test_a_hostile_recipe_is_one_short_line(tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=complaint) as error:
+        read_recipe(path)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 500
+
+
+def test_references_may_stand_for_what_is_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("command: train\nseeds: &s [0, 1]\nlr_milestones: *s\nlr_schedule: multistep\n")
+    assert read_recipe(path).lr_milestones == (0, 1)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 
 from mentorch import RunError
+from mentorch.data import _archives
 from mentorch.data._archives import read_cifar, read_idx, read_idx_pair, read_members, read_svhn
 
 
@@ -153,3 +154,15 @@ def test_a_tarball_of_something_else_is_refused(tmp_path):
         archive.add(tmp_path / "data_batch_1", arcname="data_batch_1")
     with pytest.raises(RunError, match=r"holds no test_batch\.bin: it is not the binary version"):
         read_members({"test_batch.bin": tmp_path / "cifar-10-binary.tar.gz"})
+
+
+def test_a_small_file_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(_archives, "LARGEST", 1000)
+    path = tmp_path / "x.gz"
+    for size in (1000, 1001):
+        path.write_bytes(gzip.compress(bytes(size)))
+        if size == 1000:
+            assert read_members({"x": path}) == {"x": bytes(1000)}
+        else:
+            with pytest.raises(RunError, match=r"x\.gz unpacks to more than"):
+                read_members({"x": path})

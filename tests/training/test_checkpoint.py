@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mentorch import RunError, UsageError
+from mentorch._files import seal, unseal
 from mentorch.training import _checkpoint
 from mentorch.training._checkpoint import load, pack, random_state, save, set_random_state, steps, unpack
 
@@ -138,7 +139,14 @@ def _flip(path: Path) -> None:
 
 
 def _edit(path: Path, **changes: Any) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    """Forge a head: changed, with a hash that agrees."""
+    path.write_text(seal({**unseal(path.read_text()), **changes}))
+
+
+def _replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
 
 
 class Bomb:
@@ -161,7 +169,9 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "no state": lambda p: _edit(p / "state.json", state=None),
     "an unknown reference": lambda p: _edit(p / "state.json", state={"$tensor": "x"}),
     "an unknown mark": lambda p: _edit(p / "state.json", state={"$code": "x"}),
-    "no hash": lambda p: _edit(p / "state.json", sha256=None),
+    "no hash of the tensors": lambda p: _edit(p / "state.json", tensors=None),
+    "no hash of its own": lambda p: (p / "state.json").write_text(json.dumps(unseal((p / "state.json").read_text()))),
+    "another number": lambda p: _replace(p / "state.json", '"step": 8', '"step": 7'),
     "a file for a folder": lambda p: (shutil.rmtree(p), p.write_text("x")),
 }
 
@@ -190,7 +200,7 @@ def test_a_pickle_with_the_right_hash_is_still_not_executed(tmp_path: Path) -> N
     save(tmp_path, 4, {})
     data = pickle.dumps(Bomb())
     (tmp_path / "000000004" / "tensors.safetensors").write_bytes(data)
-    _edit(tmp_path / "000000004" / "state.json", sha256=hashlib.sha256(data).hexdigest())
+    _edit(tmp_path / "000000004" / "state.json", tensors=hashlib.sha256(data).hexdigest())
     with pytest.raises(RunError, match="damaged"):
         load(tmp_path)
 

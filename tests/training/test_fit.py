@@ -538,14 +538,11 @@ def test_another_run_in_the_folder_is_named(deep: MakeGraph, linear: MakeGraph, 
         ({"train": data(3)}, "steps_per_epoch is 2 there and 3 here"),
         ({"accumulate": 2}, "accumulate is 1 there and 2 here"),
         ({"ema": 0.5}, "ema is None there and 0.5 here"),
-        (
-            {"graph": deep(0.5)},
-            r"edges is \['labels -> student: cross_entropy  x 1', 'teacher .*x 1'\] there and .*x 0.5",
-        ),
-        ({"graph": deep(teacher=teacher)}, "frozen is {'teacher': '[0-9a-f]{64}'} there"),
-        ({"graph": deep(student=student)}, "parameters is {'student': 83} there and {'student': 93} here"),
-        ({"optimizer": ADAM}, "optimizers is {'all': 'SGD'} there and {'all': 'Adam'} here"),
-        ({"optimizer": {"student": SGD}}, "optimizers is {'all': 'SGD'} there and {'student': 'SGD'} here"),
+        ({"graph": deep(0.5)}, r"edges 2 is 'teacher .*x 1.*' there and 'teacher .*x 0.5.*' here"),
+        ({"graph": deep(teacher=teacher)}, r"frozen\.teacher is '[0-9a-f.]+' there"),
+        ({"graph": deep(student=student)}, r"parameters\.student is 83 there and 93 here"),
+        ({"optimizer": ADAM}, r"optimizers\.all\.kind is 'SGD' there and 'Adam' here"),
+        ({"optimizer": {"student": SGD}}, r"optimizers\.student\.kind is 'nothing' there and 'SGD' here"),
     ]
     for options, message in cases:
         with pytest.raises(RunError, match=message) as caught:

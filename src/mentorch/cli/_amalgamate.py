@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from mentorch import losses, zoo
-from mentorch._files import read_json, write_json
+from mentorch._files import read_sealed, write_json, write_sealed
 from mentorch._freeze import freeze
 from mentorch._graph import Graph, View
 from mentorch.cli import _networks, _training
@@ -185,7 +185,7 @@ class _Job:
         folder = self.session.folder
         place = folder / "fits" / row["method"] / f"seed-{row['seed']}" / "tasks.json"
         if "test" in row and place.exists():
-            row["test"][self.recipe.select] |= {f"accuracy, {key}": v for key, v in read_json(place).items()}
+            row["test"][self.recipe.select] |= {f"accuracy, {key}": v for key, v in read_sealed(place).items()}
         if row.get("model") and not (folder / row["model"] / "card.json").exists():
             row["model"] = None
         return with_rounds(row, folder)
@@ -196,7 +196,7 @@ class _Job:
         place = self.session.folder / "fits" / method / f"seed-{seed}"
         view = self.recombination.view if method == NAME else self.view
         logits, _ = outputs(network, test, view=view, batch_size=self.recipe.eval_batch_size)
-        write_json(place / "tasks.json", accuracy_by_task(self.space, logits, test.labels))
+        write_sealed(place / "tasks.json", accuracy_by_task(self.space, logits, test.labels))
         graph = self.drawn.get(method)
         if graph is not None and any(True for _ in graph.owned.parameters()):
             write_tensors(place / "blocks.safetensors", graph.owned.state_dict())

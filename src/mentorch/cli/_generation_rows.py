@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mentorch._files import read_json, write_json, write_text
+from mentorch._files import read_sealed, write_sealed, write_text
 from mentorch.cli._turns import Bench, known
 from mentorch.methods import Evolved
 from mentorch.training import History
@@ -60,7 +60,7 @@ def write(bench: Bench, rows: Sequence[dict[str, Any]], place: Path) -> None:
         ]
         write_text(curve, "".join(json.dumps(record) + "\n" for record in records))
         slim[-1]["history"] = str(curve.relative_to(bench.session.folder))
-    write_json(place / _FILE, rows)
+    write_sealed(place / _FILE, {"rows": list(rows)})
 
 
 def with_generations(rows: Sequence[dict[str, Any]], folder: Path, select: str) -> list[dict[str, Any]]:
@@ -72,7 +72,7 @@ def with_generations(rows: Sequence[dict[str, Any]], folder: Path, select: str) 
             found.append(row)
             continue
         per_sample = row["macs"] // row["trained_samples"]
-        own = [{**extra, "macs": per_sample * extra["trained_samples"]} for extra in read_json(place)]
+        own = [{**extra, "macs": per_sample * extra["trained_samples"]} for extra in read_sealed(place)["rows"]]
         slim = [extra for extra in own if extra["method"] == f"{EVOLVE} slim"]
         found += [*(extra for extra in own if extra not in slim), known(row, select), *slim]
     order = {method: i for i, method in enumerate(dict.fromkeys(row["method"] for row in found))}

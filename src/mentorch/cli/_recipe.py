@@ -186,4 +186,12 @@ def describe(error: Any, kind: type[Recipe]) -> str:
         near = difflib.get_close_matches(where, top, n=1)
         return f"unknown option {where!r}" + (f": did you mean {near[0]!r}?" if near else "")
     message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}, got {first['input']!r}" if where else message
+    return f"{where}: {message}, got {_short(first['input'])}" if where else message
+
+
+def _short(value: Any) -> str:
+    try:
+        shown = repr(value)
+    except ValueError:  # Python does not write numbers of so many digits
+        return "a number of thousands of digits"
+    return shown if len(shown) <= 200 else f"{shown[:180]}...{shown[-10:]}"

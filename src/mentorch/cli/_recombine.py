@@ -11,7 +11,7 @@ from torch import nn
 
 from mentorch import zoo
 from mentorch._errors import UsageError
-from mentorch._files import read_json, write_json
+from mentorch._files import read_sealed, write_sealed
 from mentorch._freeze import is_frozen
 from mentorch._graph import Graph, View
 from mentorch.cli import _networks, _training
@@ -89,7 +89,7 @@ class Recombination:
                 each = (cost(net, example).macs * (1 if is_frozen(net) else 3) for net in step.graph.nodes.values())
                 macs += step.history.samples * sum(each)
         size = dataclasses.asdict(cost(step.network, example))
-        write_json(run / _ROUNDS, {"macs": macs, "rounds": told, "size": size})
+        write_sealed(run / _ROUNDS, {"macs": macs, "rounds": told, "size": size})
         graph.nodes["student"] = step.network  # what is measured and kept
         return joined(histories, run, "round")
 
@@ -129,5 +129,5 @@ def with_rounds(row: dict[str, Any], folder: Path) -> dict[str, Any]:
     place = folder / "fits" / row["method"] / f"seed-{row['seed']}" / _ROUNDS
     if row["method"] != NAME or "error" in row or not place.exists():
         return row
-    told = read_json(place)
+    told = read_sealed(place)
     return {**row, "macs": told["macs"], "size": told["size"]}

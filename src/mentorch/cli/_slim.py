@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mentorch._errors import UsageError
-from mentorch._files import read_json, write_json
+from mentorch._files import read_sealed, write_json, write_sealed
 from mentorch._graph import Graph
 from mentorch.cli import _networks, _training
 from mentorch.cli._run import Session
@@ -147,7 +147,7 @@ class _Job(Bench):
             macs += step.history.samples * (3 * cost(step.network, self.example).macs + frozen)
             size = sum(p.numel() for p in step.network.parameters())
             self.session.tell(f"{method}, seed {seed}, step {step.number} of {recipe.steps}: {size:,} parameters")
-        write_json(run / _STEPS, {"macs": macs, "structure": step.structure})
+        write_sealed(run / _STEPS, {"macs": macs, "structure": step.structure})
         graph.nodes["student"] = step.network  # what is measured and kept
         return joined(histories, run, "pruning")
 
@@ -196,4 +196,4 @@ class _Job(Bench):
         return results
 
     def _steps(self, row: Mapping[str, Any]) -> Any:
-        return read_json(self.session.folder / "fits" / row["method"] / f"seed-{row['seed']}" / _STEPS)
+        return read_sealed(self.session.folder / "fits" / row["method"] / f"seed-{row['seed']}" / _STEPS)

@@ -1,5 +1,6 @@
 """Recipe files: YAML that is checked, with line numbers in errors."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ RECIPES: Mapping[str, type[Recipe]] = {
     "slim": SlimRecipe,
 }
 
+LARGEST = 100_000
+"""Values that a recipe may have."""
+
 
 def write_recipe(path: Path, recipe: Recipe) -> None:
     """Write a recipe that ``mentorch run`` repeats."""
@@ -41,20 +45,13 @@ def read_recipe(path: Path) -> Recipe:
         RunError: if the file cannot be read.
         UsageError: for unknown or mistyped keys, with the line number.
     """
-    import yaml
     from pydantic import ValidationError
 
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"cannot read recipe {path}: {getattr(error, 'strerror', None) or error}") from error
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise UsageError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from error
+    root, values = _parse(text, path)
     if not isinstance(values, dict):
         raise UsageError(f"{path}: a recipe is a mapping of options, starting with 'command:'")
     for key in _repeated(root):
@@ -67,6 +64,39 @@ def read_recipe(path: Path) -> Recipe:
     except ValidationError as error:
         where = _line(root, error.errors()[0]["loc"])
         raise UsageError(f"{path}, line {where}: {describe(error, RECIPES[command])}") from error
+
+
+def _parse(text: str, path: Path) -> tuple[Any, Any]:
+    """The nodes of a YAML text, for their lines, and its values."""
+    import yaml
+
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if next(itertools.islice(_unfolded(root), LARGEST, None), None) is not None:
+            raise UsageError(f"{path} unfolds to more than {LARGEST:,} values: no recipe has so many")
+        return root, yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = " ".join(str(getattr(error, "problem", error)).split())
+        raise UsageError(f"{path}{line}: not YAML: {problem}") from error
+    except RecursionError as error:
+        raise UsageError(f"{path}: not a recipe: it is nested too deeply") from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        # numbers and dates that look like some and are none
+        raise UsageError(f"{path}: not YAML: a value cannot be read ({' '.join(str(error).split())})") from error
+
+
+def _unfolded(root: Any) -> Iterator[Any]:
+    """Every node, as often as it is referred to: a few lines of references can stand for endlessly many."""
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(getattr(node, "value", None), list):
+            waiting += (part for item in node.value for part in (item if isinstance(item, tuple) else (item,)))
 
 
 def _repeated(node: Any) -> Iterator[Any]:

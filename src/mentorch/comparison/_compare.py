@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from mentorch._edge import describe_gate, loss_name
-from mentorch._errors import MentorchError, UsageError
-from mentorch._files import read_json, write_json
+from mentorch._errors import MentorchError, RunError, UsageError
+from mentorch._files import read_json, read_sealed, write_json, write_sealed
 from mentorch._freeze import is_frozen
 from mentorch._graph import Graph, View
 from mentorch.comparison._environment import environment
@@ -236,7 +236,7 @@ class _Job:
         place = self.folder / "fits" / name / f"seed-{seed}"
         kept = place / "result.json"
         if self.resume and kept.exists():
-            row: dict[str, Any] = read_json(kept)
+            row: dict[str, Any] = _kept(kept)
             if "error" not in row:
                 return row
         row = {"method": name, "node": method.node, "seed": seed, "history": str(place.relative_to(self.folder))}
@@ -247,7 +247,7 @@ class _Job:
             if isinstance(error, UsageError) or isinstance(error.__cause__, OSError):
                 raise
             row["error"] = str(error)
-        write_json(kept, row)
+        write_sealed(kept, row)
         if "error" not in row:
             shutil.rmtree(place / "checkpoints", ignore_errors=True)  # the result is kept; what led there is not needed
         return row
@@ -327,6 +327,14 @@ def training_batches(
     return Batches(
         split, batch_size, shuffle=True, augment=augment, seed=seed, drop_last=alone, views=views, view_seed=shared
     )
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    try:
+        row: dict[str, Any] = read_sealed(path)
+    except RunError as error:
+        raise RunError(f"{error}; delete it, and this part is trained again") from error
+    return row
 
 
 def _mistaken(teacher: Mapping[str, Any] | None, classes: int) -> str:

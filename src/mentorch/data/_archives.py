@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+LARGEST = 1 << 28
+"""Bytes that an archive may unpack to."""
+
 # uint8 images [N, C, H, W] and int64 labels [N]
 Arrays = tuple["NDArray[np.uint8]", "NDArray[np.int64]"]
 
@@ -32,7 +35,7 @@ def read_members(paths: Mapping[str, Path]) -> dict[str, bytes]:
             if path.name.endswith(".tar.gz"):
                 content |= _read_tarball(path, set(names))
             else:
-                content[names[0]] = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+                content[names[0]] = _unpacked(path) if path.suffix == ".gz" else path.read_bytes()
         except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
             raise RunError(f"{path} is cut off or damaged ({error}): get it again") from error
     return {name: content[name] for name in paths}
@@ -103,10 +106,19 @@ def read_svhn(path: Path) -> Arrays:
     return images.transpose(3, 2, 0, 1), np.where(labels == 10, 0, labels)
 
 
+def _unpacked(path: Path) -> bytes:
+    """The content of a gzip file; a small file may promise any size, and the largest archive here has 185 MB."""
+    with gzip.open(path) as file:
+        data = file.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise RunError(f"{path} unpacks to more than {LARGEST >> 20} MiB: it is none of the known archives")
+    return data
+
+
 def _read_tarball(path: Path, names: set[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     # unpacked whole, because tarfile alone never reads as far as the checksum at the end
-    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(path.read_bytes()))) as archive:
+    with tarfile.open(fileobj=io.BytesIO(_unpacked(path))) as archive:
         for member in archive:
             name = Path(member.name).name
             file = archive.extractfile(member) if name in names and member.isfile() else None

@@ -1,5 +1,6 @@
 """Photographs in folders, one per class."""
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -65,7 +66,8 @@ def read_images(files: list[tuple[Path, int]], size: int) -> Arrays:
     """
     import numpy as np
 
-    with ThreadPoolExecutor() as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.simplefilter("ignore", UserWarning)  # of odd tags beside a picture: it can be decoded or not
         images = list(pool.map(partial(_read_image, size=size), [file for file, _ in files]))
     return np.stack(images), np.array([number for _, number in files], dtype=np.int64)
 

@@ -78,7 +78,7 @@ def _history(folder: Path, path: str, notes: list[str]) -> list[dict[str, Any]]:
     for place, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             entry = None
         epoch = number(entry.get("epoch")) if isinstance(entry, dict) else None
         if epoch is not None:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from mentorch._edge import without_addresses
 from mentorch._errors import RunError, UsageError
-from mentorch._files import read_json, write_atomic, write_json
+from mentorch._files import read_sealed, write_atomic, write_sealed
 from mentorch._graph import Graph, View
 from mentorch.comparison import training_batches
 from mentorch.data import Augment, Batches, Dataset
@@ -17,7 +18,7 @@ from mentorch.methods import supervise
 from mentorch.networks import hash_tensors
 from mentorch.search._candidate import TARGET, Candidate
 from mentorch.search._lock import held
-from mentorch.search._space import Space, without_addresses
+from mentorch.search._space import Space
 from mentorch.training import History, On
 
 _STRIDE = 1000  # between the seeds of networks of one graph
@@ -107,9 +108,9 @@ class Problem:
                 state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
                 write_atomic(home / "weights.safetensors", lambda file: save_file(state, file))
                 card = {"network": name, "seed": seed, **self.to_data(), "hash": hash_tensors(state)}
-                write_json(home / "card.json", {**card, "validation": history.records[-1]["validation"]["student"]})
+                write_sealed(home / "card.json", {**card, "validation": history.records[-1]["validation"]["student"]})
                 return network
-            card = read_json(home / "card.json")
+            card = read_sealed(home / "card.json")
             for key, here in self.to_data().items():
                 if card.get(key) != here:
                     raise RunError(f"{home} holds a network with other {key}: {card.get(key)!r} there, {here!r} here")

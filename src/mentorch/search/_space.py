@@ -3,14 +3,13 @@
 import itertools
 import math
 import random
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from mentorch._edge import Loss
+from mentorch._edge import Loss, without_addresses
 from mentorch._errors import UsageError, unknown
 from mentorch.gates import Gate, as_data
 from mentorch.losses import kd
@@ -147,15 +146,6 @@ class Space:
 
     def _gates(self, receiver: str, sender: str) -> tuple[Any, ...]:
         return (self.labels or ()) if receiver == sender else self.gates
-
-
-def without_addresses(text: str) -> str:
-    """How something prints, without where it is in the memory of this process.
-
-    >>> without_addresses("<function train at 0x7f21>")
-    '<function train>'
-    """
-    return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
 def _name(receiver: str, sender: str) -> str:

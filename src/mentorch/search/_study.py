@@ -67,7 +67,7 @@ def load_study(run: Path, storage: str | None = None) -> Any:
     """The study of a folder, to read.
 
     Raises:
-        RunError: if there is none.
+        RunError: if there is none, or it is damaged.
     """
     import optuna
 
@@ -76,6 +76,10 @@ def load_study(run: Path, storage: str | None = None) -> Any:
             return optuna.load_study(storage=_storage(run, storage), study_name=_name(run, storage))
     except KeyError as error:
         raise RunError(f"there is no study of {run} in {storage or run / 'study.journal'}") from error
+    except (UsageError, RunError):
+        raise
+    except Exception as error:  # every storage has errors of its own
+        raise RunError(f"cannot read the study of {run}: {' '.join(str(error).split())}") from error
 
 
 def first_prunable(space: Space, epochs: int) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mentorch._errors import MentorchError, RunError
-from mentorch._files import read_json, write_json
+from mentorch._files import read_sealed, write_sealed
 from mentorch.comparison import describe_graph
 from mentorch.search import _lease
 from mentorch.search._candidate import TARGET, Candidate
@@ -155,7 +155,7 @@ class Worker:
     def _result(self, trial: Any, candidate: Candidate, place: Path) -> dict[str, Any]:
         """What a graph is worth; read, if its training ended before its worker did."""
         if (place / "result.json").exists():
-            found: dict[str, Any] = read_json(place / "result.json")
+            found: dict[str, Any] = read_sealed(place / "result.json")
             if found.get("asked") != self.asked:
                 raise RunError(f"{place} is of another search: choose another folder, or delete this one")
             return found
@@ -184,7 +184,7 @@ class Worker:
             "wall": time.perf_counter() - began,
             "curves": [_curves(history) for history in histories],
         }
-        write_json(place / "result.json", result)
+        write_sealed(place / "result.json", result)
         for seed in self.seeds:
             shutil.rmtree(place / f"seed-{seed}" / "checkpoints", ignore_errors=True)
         return result

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from mentorch._errors import RunError, UsageError
-from mentorch._files import read_json, write_json
+from mentorch._files import read_sealed, write_sealed
 from mentorch._graph import Graph
 from mentorch.data import Augment, Batches, sample_keys
 from mentorch.networks import hash_tensors, state_hash
 
-SCHEMA = "mentorch.cache/1"
+SCHEMA = "mentorch.cache/2"
 
 
 def fingerprint(graph: Graph, name: str, batches: Batches) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def agree(path: Path, facts: Mapping[str, Any]) -> dict[str, Any] | None:
     """
     if not path.exists():
         return None
-    card: dict[str, Any] = read_json(path)
+    card: dict[str, Any] = read_sealed(path)
     for key, here in facts.items():
         if (there := card.get(key)) != here:
             advice = "; Batches(view_seed=...) shares views between seeds" if key == "view seed" else ""
@@ -82,7 +82,7 @@ def settle(path: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
         fcntl.flock(lock, fcntl.LOCK_EX)  # for the moment of comparing and writing; dies with the process
         card = agree(path, facts)
         if card is None:
-            write_json(path, card := dict(facts))
+            write_sealed(path, card := dict(facts))
         return card
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import os
 import random
 import shutil
@@ -17,8 +16,9 @@ import torch
 from torch import Tensor
 
 from mentorch._errors import RunError, UsageError
+from mentorch._files import seal, unseal
 
-SCHEMA = "mentorch.checkpoint/1"
+SCHEMA = "mentorch.checkpoint/2"
 KEEP = 2
 
 
@@ -73,14 +73,14 @@ def save(folder: Path, step: int, state: Mapping[str, Any]) -> Path:
     tensors: dict[str, Tensor] = {}
     packed = pack(state, tensors)
     data = to_bytes(tensors)
-    head = {"schema": SCHEMA, "step": step, "sha256": hashlib.sha256(data).hexdigest(), "state": packed}
+    head = {"schema": SCHEMA, "step": step, "tensors": hashlib.sha256(data).hexdigest(), "state": packed}
     final = folder / f"{step:09d}"
     temporary: Path | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".writing-"))
         _write(temporary / "tensors.safetensors", data)
-        _write(temporary / "state.json", json.dumps(head).encode())
+        _write(temporary / "state.json", seal(head).encode())
         if final.exists():
             final.rename(tempfile.mkdtemp(dir=folder, prefix=".writing-"))
         temporary.rename(final)
@@ -137,11 +137,11 @@ def _read(path: Path) -> dict[str, Any]:
     from safetensors import SafetensorError
     from safetensors.torch import load as from_bytes
 
-    head = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    if not isinstance(head, dict) or head.get("schema") != SCHEMA:
+    head = unseal((path / "state.json").read_text(encoding="utf-8"))
+    if head.get("schema") != SCHEMA:
         raise ValueError(f"state.json is not {SCHEMA}")
     data = (path / "tensors.safetensors").read_bytes()
-    if hashlib.sha256(data).hexdigest() != head["sha256"]:
+    if hashlib.sha256(data).hexdigest() != head["tensors"]:
         raise ValueError("tensors.safetensors does not have the recorded SHA-256")
     try:
         state = unpack(head["state"], from_bytes(data))

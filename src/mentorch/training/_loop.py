@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import math
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,6 +21,8 @@ from mentorch.training._batches import samples_in, to_device, walk
 from mentorch.training._cache import OpenCache
 from mentorch.training._callbacks import On, emit
 from mentorch.training._diagnosis import agreement, diagnose
+from mentorch.training._identity import check_same, identity
+from mentorch.training._lack import lack
 from mentorch.training._optimizers import clip
 from mentorch.training._training import Monitor, Sums, Training
 
@@ -72,10 +73,7 @@ class Loop:
         if not resume:
             raise UsageError(f"{self.run} already holds a run: resume=True goes on with it, or choose another folder")
         state = _checkpoint.load(folder, "previous" if resume == "previous" else "last")
-        for key, here in self.identity.items():
-            there = state.get("identity", {}).get(key)
-            if there != here:
-                raise RunError(f"{self.run} holds another run: {key} is {there!r} there and {here!r} here")
+        check_same(state.get("identity", {}), self.identity, str(self.run))
         try:
             self.training.load(state, self.scaler)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -85,21 +83,20 @@ class Loop:
 
     def _identity(self) -> dict[str, Any]:
         """What must agree between a checkpoint and the run that goes on from it."""
-        training = self.training
-        return {
-            "epochs": training.epochs,
-            "steps_per_epoch": training.steps_per_epoch,
-            "accumulate": training.accumulate,
-            "edges": [
-                re.sub(" at 0x[0-9a-f]+", "", str(edge)) for edge in training.graph.edges
-            ],  # a function's address
-            "parameters": {name: _size(training.graph.nodes[name]) for name in training.graph.learning},
-            "optimizers": {name: type(each).__name__ for name, each in training.steering.optimizers.items()},
-            "ema": self.ema,
-            "cache": self.cache and self.cache.rounding,
-            "turns": self.turns,
-            "frozen": {name: state_hash(training.graph.nodes[name]) for name in training.graph.frozen},
-        }
+        return identity(
+            self.training,
+            self.train,
+            self.validation,
+            world=self.fabric.world_size,
+            recorded=self.run is not None,
+            ema=self.ema,
+            clip_norm=self.clip_norm,
+            clip_value=self.clip_value,
+            precision=self.fabric.strategy.precision.precision,
+            monitor=self.monitor,
+            cache=self.cache and self.cache.rounding,
+            turns=self.turns,
+        )
 
     def go(self) -> None:
         """Train until the end."""
@@ -113,8 +110,12 @@ class Loop:
             for name, before in self.identity["frozen"].items():
                 if state_hash(training.graph.nodes[name]) != before:
                     raise RunError(f"frozen node {name!r} changed during training")
-        except Exception:
+        except Exception as error:
             emit(self.callbacks, "error", 1, training)
+            if (found := lack(error)) is not None:
+                what, advice = found
+                where = f"in epoch {training.epoch}, after step {training.step} of {training.steps}"
+                raise RunError(f"{what} {where}{self._kept()}. {advice}") from error
             raise
         emit(self.callbacks, "end", 1, training)
 
@@ -290,13 +291,15 @@ class Loop:
         return means
 
     def _diverged(self, what: str) -> RunError:
-        kept = ""
-        if self.run is not None and (have := _checkpoint.steps(self.run / "checkpoints")):
-            kept = f"; the checkpoint of step {have[-1]} is from before"
         return RunError(
             f"{what} became NaN or infinite in epoch {self.training.epoch}, at or before step {self.training.step}"
-            f"{kept}. A lower learning rate or clip_norm= may help"
+            f"{self._kept()}. A lower learning rate or clip_norm= may help"
         )
+
+    def _kept(self) -> str:
+        """What a run that ends here leaves."""
+        have = _checkpoint.steps(self.run / "checkpoints") if self.run is not None else []
+        return f"; the checkpoint of step {have[-1]} is from before" if have else ""
 
     def _record(self, losses: dict[str, float], batch: Any) -> None:
         training, history = self.training, self.training.history
@@ -366,10 +369,6 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
     """Whether no element is NaN or infinite."""
     finite = [tensor.detach().isfinite().all() for tensor in tensors]
     return not finite or bool(torch.stack(finite).all())
-
-
-def _size(node: nn.Module) -> int:
-    return sum(p.numel() for p in node.parameters())
 
 
 @torch.no_grad()
