@@ -5,7 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torch import nn
 
@@ -16,6 +16,7 @@ from mentorch._graph import Graph, View
 from mentorch.cli import _networks, _training
 from mentorch.cli._amalgamate_recipe import AmalgamateRecipe
 from mentorch.cli._baselines import baselines, keep_spaces, write_tensors
+from mentorch.cli._choose import able, check_choice, chosen, those_of
 from mentorch.cli._recombine import NAME, Recombination, with_rounds
 from mentorch.cli._run import Session
 from mentorch.cli._specialists import (
@@ -42,22 +43,18 @@ def run(recipe: AmalgamateRecipe, session: Session) -> None:
     teachers = planned(recipe, sets)
     space = joint_space(recipe, teachers)
     data = joint_data(recipe, sets, space)
+    teachers, space = able(teachers, space, session)
+    check_choice(recipe, teachers, space)
     view = _training.view(recipe, data)
     if NAME in recipe.methods:  # they are to stand on one input: those that are trained here see it alike
         teachers = {name: t if t.data is None else dataclasses.replace(t, view=view) for name, t in teachers.items()}
     named = _networks.make(recipe.student, data, new_head=True)
-    job = _Job(recipe, session, space, data, view, named, teachers, (1.0,) * len(teachers), {})
+    job = _Job(recipe, session, space, data, view, named, teachers)
     session.tell(job.rehearse())
     if session.dry_run:
         return
     with session.hold():
-        ready = {name: trained(name, teacher, recipe, session) for name, teacher in teachers.items()}
-        data = data.to(_training.device(recipe))
-        calibration = temperatures(ready, space, data) if recipe.calibrate else job.calibration
-        if recipe.calibrate:
-            told = ", ".join(f"{name} {value:.3g}" for name, value in zip(ready, calibration, strict=True))
-            session.tell(f"temperatures: {told}")
-        results = dataclasses.replace(job, data=data, teachers=ready, calibration=calibration).carry_out()
+        results = job.ready().carry_out()
         session.finish(results)
         if not session.as_json:
             show_table(tasks_table(results), title=f"{session.folder.name}: all tasks, and each if it is known")
@@ -74,8 +71,9 @@ class _Job:
     view: View | None
     named: _networks.Named
     teachers: Mapping[str, Specialist]
-    calibration: tuple[float, ...]
-    drawn: dict[str, Graph]
+    calibration: tuple[float, ...] | None = None
+    useful: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    drawn: dict[str, Graph] = dataclasses.field(default_factory=dict)
 
     def rehearse(self) -> str:
         """What a run will do; every graph is tried on a few images.
@@ -98,6 +96,22 @@ class _Job:
         self.drawn.clear()
         return "\n".join(lines)
 
+    def ready(self) -> Self:
+        """With teachers that have learned, those that are worth it, and their temperatures."""
+        recipe, space, session = self.recipe, self.space, self.session
+        teachers = {name: trained(name, teacher, recipe, session) for name, teacher in self.teachers.items()}
+        data = self.data.to(_training.device(recipe))
+        useful = chosen(recipe, teachers, space, data) if recipe.keep_teachers is not None else {}
+        if useful:
+            session.tell(f"kept of {len(teachers)} teachers by {recipe.usefulness}: {_listed(useful)}")
+            teachers, space = those_of(useful, teachers, space)
+        calibration = temperatures(teachers, space, data) if recipe.calibrate else None
+        if calibration is not None:
+            session.tell(f"temperatures: {_listed(dict(zip(teachers, calibration, strict=True)))}")
+        return dataclasses.replace(
+            self, space=space, data=data, teachers=teachers, calibration=calibration, useful=useful
+        )
+
     @property
     def kd(self) -> functools.partial[losses.Concatenated]:
         """The loss of the logits."""
@@ -105,7 +119,7 @@ class _Job:
             losses.Concatenated,
             target=self.recipe.target,
             temperature=self.recipe.temperature,
-            calibration=self.calibration if self.recipe.calibrate else None,
+            calibration=self.calibration,
         )
 
     @functools.cached_property
@@ -176,7 +190,7 @@ class _Job:
         results["rows"] = [self.completed(row) for row in results["rows"]]
         results["summary"] = summarise(results["rows"])
         results |= baselines(recipe, self.teachers, self.space, data, self.kd)
-        results["label_space"] = self.space.describe()
+        results |= {"label_space": self.space.describe(), "usefulness": dict(self.useful)}
         write_json(folder / "results.json", results)
         return results
 
@@ -216,3 +230,7 @@ class _Job:
         if row["method"] == NAME:
             card = self.recombination.card(card, network)
         return dataclasses.replace(card, parents=hashes(self.teachers) if row["method"] != "scratch" else ())
+
+
+def _listed(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3g}" for name, value in values.items())

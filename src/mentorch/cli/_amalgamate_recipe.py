@@ -29,6 +29,12 @@ class AmalgamateRecipe(Recipe):
     )
     student: str = option("cnn_small", "network by name, or NAME:WEIGHTS", "Networks")
     classes: tuple[str, ...] = option((), "only these of the teachers' classes", "Networks")
+    keep_teachers: int | None = option(
+        None, "so many teachers, the most useful ones that know all classes; all unless given", "Networks", least=1
+    )
+    usefulness: str = option(
+        "logme", "score of transferability that ranks them; what they say together takes the labels' place", "Networks"
+    )
 
     methods: tuple[str, ...] = option(
         ("scratch", "kd", "cfl"),
@@ -82,6 +88,8 @@ class AmalgamateRecipe(Recipe):
         """Which other choice leaves a field without effect; empty if it has one."""
         if name in ("variant", "bandwidths", "pictures") and "cfl" not in self.methods:
             return f"methods {', '.join(self.methods)} (only cfl)"
+        if name == "usefulness" and self.keep_teachers is None:
+            return "all teachers: say how many with keep_teachers"
         if name in ("keep", "rounds") and "recombine" not in self.methods:
             return f"methods {', '.join(self.methods)} (only recombine)"
         if name == "temperature" and self.target == "mse":

@@ -11,6 +11,7 @@ from mentorch.methods._amalgamate import choose_teachers as choose_teachers
 from mentorch.methods._amalgamate import common_space as common_space
 from mentorch.methods._amalgamate import layerwise as layerwise
 from mentorch.methods._amalgamate import recombine as recombine
+from mentorch.methods._amalgamate import usefulness as usefulness
 from mentorch.methods._distill import distill as distill
 from mentorch.methods._generations import Ensemble as Ensemble
 from mentorch.methods._generations import Generation as Generation

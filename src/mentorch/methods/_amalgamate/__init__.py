@@ -11,3 +11,4 @@ from mentorch.methods._amalgamate._recombine import Round as Round
 from mentorch.methods._amalgamate._recombine import recombine as recombine
 from mentorch.methods._amalgamate._spaces import Spaces as Spaces
 from mentorch.methods._amalgamate._spaces import common_space as common_space
+from mentorch.methods._amalgamate._usefulness import usefulness as usefulness
