@@ -189,7 +189,7 @@ USAGE: dict[str, tuple[str, str]] = {
     ),
     "weights of another kind": ("train --weights w.bin2", "w.bin2"),
     "a folder without a card": ("compare --teacher empty", "empty is a folder without card.json"),
-    "an unknown card": ("zoo info empty", "empty is not a stored network"),
+    "an unknown card": ("zoo describe empty", "empty is not a stored network"),
     "a zoo that is not there": ("zoo list nowhere", "nowhere is not a folder"),
     "too small images": ("zoo networks --size 2", "at least 8x8"),
     "no download needed": ("data fetch digits", "'digits' needs no download"),

@@ -226,7 +226,8 @@ class _Job:
         training["outputs"] = self.space.describe()
         metrics = {"validation": row["validation"], "test": row["test"]}
         name = f"{self.session.folder.name}/{folder.name}"
-        card = _networks.card(name, self.named, self.data, self.view, metrics=metrics, training=training)
+        graph = row.get("graph")
+        card = _networks.card(name, self.named, self.data, self.view, metrics=metrics, training=training, graph=graph)
         if row["method"] == NAME:
             card = self.recombination.card(card, network)
         return dataclasses.replace(card, parents=hashes(self.teachers) if row["method"] != "scratch" else ())

@@ -52,7 +52,8 @@ def carry_out(
         metrics = {"validation": row["validation"], "test": row["test"]}
         training = {key: row[key] for key in ("method", "seed", "epochs", "best_epoch", "trained_samples")}
         name = f"{session.folder.name}/{folder.name}"
-        zoo.save(network, folder, _networks.card(name, named, data, view, metrics=metrics, training=training))
+        told = _networks.card(name, named, data, view, metrics=metrics, training=training, graph=row["graph"])
+        zoo.save(network, folder, told)
 
     results = compare(
         lambda: student().network,

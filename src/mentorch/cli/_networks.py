@@ -114,9 +114,16 @@ def normalisation(mean: Sequence[float] | None, std: Sequence[float] | None, dat
 
 
 def card(
-    name: str, of: Named, data: Dataset, view: View | None, *, metrics: Mapping[str, Any], training: Mapping[str, Any]
+    name: str,
+    of: Named,
+    data: Dataset,
+    view: View | None,
+    *,
+    metrics: Mapping[str, Any],
+    training: Mapping[str, Any],
+    graph: Mapping[str, Any] | None = None,
 ) -> zoo.Card:
-    """The card of a network that was trained here."""
+    """The card of a network that was trained here; of the graph that taught it, who was frozen is a parent."""
     mean, std = (0.0,) * data.channels, (1.0,) * data.channels
     if isinstance(view, Normalize):
         mean, std = tuple(view.mean.flatten().tolist()), tuple(view.std.flatten().tolist())
@@ -134,7 +141,19 @@ def card(
         structure=of.structure,
         metrics=metrics,
         training=training,
+        parents=tuple(node["hash"] for node in (graph or {}).get("nodes", ()) if "hash" in node),
+        edges=tuple(map(_edge_line, (graph or {}).get("edges", ()))),
+        fingerprint=data.fingerprint,
     )
+
+
+def _edge_line(edge: Mapping[str, Any]) -> str:
+    """An edge as text.
+
+    >>> _edge_line({"source": ["teacher"], "target": "student", "loss": "kd", "gate": "0.9"})
+    'teacher -> student: kd  x 0.9'
+    """
+    return f"{', '.join(edge['source'])} -> {edge['target']}: {edge['loss']}  x {edge['gate']}"
 
 
 def _check_fits(text: str, found: zoo.Card, data: Dataset) -> None:

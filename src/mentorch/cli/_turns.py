@@ -77,8 +77,13 @@ class Bench:
             self.view,
             metrics={"validation": row["validation"], "test": row["test"]},
             training={key: row[key] for key in told if key in row},
+            graph=row.get("graph"),
         )
-        zoo.save(network, folder, dataclasses.replace(card, structure=(*card.structure, *structure), parents=parents))
+        zoo.save(
+            network,
+            folder,
+            dataclasses.replace(card, structure=(*card.structure, *structure), parents=parents or card.parents),
+        )
         return str(folder.relative_to(self.session.folder))
 
     def forget_checkpoints(self, row: Mapping[str, Any]) -> None:

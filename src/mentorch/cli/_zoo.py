@@ -1,65 +1,125 @@
-"""``mentorch data`` and ``mentorch zoo``: what there is."""
+"""``mentorch zoo``: networks kept in folders with their cards."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
 import typer
+from torch import nn
 
-from mentorch import data, networks, zoo
-from mentorch._errors import RunError
+from mentorch import networks, zoo
+from mentorch._errors import RunError, UsageError
+from mentorch.cli import _networks
 from mentorch.cli._terminal import say, show_table
 
 
-def show_data() -> None:
-    """All data sets known by name."""
-    show_table([_facts(name) for name in data.names()])
+@dataclass(frozen=True)
+class Made:
+    """How a network that is weights and a name is built, and fed.
+
+    Attributes:
+        classes: how many it knows.
+        size: side of its images.
+        mean, std: per channel, of images in [0, 1].
+    """
+
+    classes: int
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def input(self) -> zoo.Input:
+        """For its card."""
+        order = {1: "gray", 3: "rgb"}.get(len(self.mean), "rgbd")
+        return zoo.Input(len(self.mean), (self.size, self.size), self.mean, self.std, order)
 
 
-def _facts(name: str) -> dict[str, str]:
-    facts = data.describe(name)
-    shape = "x".join(map(str, facts.shape))
-    return {
-        "name": name,
-        "images": shape,
-        "classes": str(len(facts.classes)),
-        "train / test": f"{facts.train:,} / {facts.test:,}",
-        "where": facts.how,
-    }
+def numbers(text: str) -> tuple[float, ...]:
+    """Numbers with commas.
 
-
-def describe_data(name: str, root: Path | None) -> None:
-    """One data set, read and checked."""
-    found = data.load(name, root=root)
-    rows = {
-        "name": found.name,
-        "training": f"{len(found.train):,} images",
-        "validation": f"{len(found.validation):,} images",
-        "test": f"{len(found.test):,} images",
-        "image": "x".join(map(str, found.train.images.shape[1:])),
-        "classes": f"{found.num_classes}: {', '.join(found.classes[:12])}{' ...' if found.num_classes > 12 else ''}",
-        "mean": ", ".join(f"{value:.4f}" for value in found.mean),
-        "std": ", ".join(f"{value:.4f}" for value in found.std),
-        "note": found.note or "",
-        "fingerprint": found.fingerprint,
-    }
-    show_table([{"what": key, "value": value} for key, value in rows.items() if value])
-
-
-def show_networks(num_classes: int, size: int) -> None:
-    """All networks known by name, measured."""
-    rows = []
-    for name in networks.names():
-        network = networks.build(name, num_classes=num_classes, image_size=size)
-        found = networks.cost(network, torch.zeros(1, 3, size, size))
-        rows.append({"name": name, "parameters": f"{found.parameters:,}", "multiply-adds": f"{found.macs:,}"})
-    show_table(rows)
+    >>> numbers("0.5, 1")
+    (0.5, 1.0)
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"{text!r} is not numbers with commas, one per channel") from error
 
 
 def show_cards(root: Path) -> None:
     """All networks kept below a folder; those that cannot be used on standard error, with the reason."""
-    found = sorted(zoo.entries(root), key=lambda entry: entry.name)
+    _show(sorted(zoo.entries(root), key=lambda entry: entry.name), root)
+
+
+def check_cards(root: Path, *, trust: bool) -> None:
+    """The same after every network was built, its weights read, hashed and put into it."""
+    found = [zoo.check(entry, trust=trust) for entry in zoo.entries(root)]
+    _show(sorted(found, key=lambda entry: entry.name), root)
+    say(f"{len(found)} networks checked: weights are what their cards say, and fit")
+
+
+def show_card(folder: Path, *, trust: bool) -> None:
+    """A card as JSON, after its weights were checked against it."""
+    _, card = zoo.load(folder, trust=trust)
+    typer.echo(json.dumps(asdict(card), indent=2))
+
+
+def add(source: str, root: Path, facts: Mapping[str, Any], made: Made, *, trust: bool) -> None:
+    """Put networks into a zoo.
+
+    Args:
+        source: a folder with a card, a folder of such, `timm:NAME`, `hf:NAME`, or `NAME:WEIGHTS`.
+        root: the zoo.
+        facts: for the card; those that are None are left as they are.
+        made: for `NAME:WEIGHTS`.
+        trust: see :func:`mentorch.zoo.load`.
+    """
+    facts = {name: value for name, value in facts.items() if value is not None}
+    if Path(source).is_dir():
+        for folder in _kept_in(Path(source)):
+            typer.echo(zoo.add(folder, root, trust=trust, **facts))
+        return
+    network, card = _named(source, made)
+    card = zoo.changed(card, facts)
+    folder = zoo.place(card.name, root)
+    zoo.save(network, folder, card)
+    typer.echo(folder)
+
+
+def _kept_in(folder: Path) -> list[Path]:
+    """The folder itself, or all networks below it that can be used; of the others the reason is told."""
+    if (folder / "card.json").exists():
+        return [folder]
+    found = list(zoo.entries(folder))
+    for entry in found:
+        if entry.failure:
+            say(f"{entry.name}: {entry.failure}")
+    usable = [entry.folder for entry in found if not entry.failure]
+    if not usable:
+        raise UsageError(f"no network that can be used is kept below {folder}")
+    return usable
+
+
+def _named(source: str, made: Made) -> tuple[nn.Module, zoo.Card]:
+    """A network by name, with weights of somebody."""
+    kind, _, rest = source.partition(":")
+    name, weights = _networks.split(source)
+    if weights is None and kind in ("timm", "hf"):
+        return zoo.from_timm(rest) if kind == "timm" else zoo.from_hf(rest)
+    if weights is None:
+        raise UsageError(f"{source} is no folder: name one, or NAME:WEIGHTS, timm:NAME, hf:NAME")
+    arguments: dict[str, Any] = {"num_classes": made.classes, "in_channels": made.input.channels}
+    network = networks.build(name, **arguments, image_size=made.size)
+    networks.load_weights(network, weights)
+    if ":" in name:
+        arguments["image_size"] = made.size
+    return network, zoo.Card(Path(weights).stem, name, arguments, input=made.input)
+
+
+def _show(found: Sequence[zoo.Entry], root: Path) -> None:
     if rows := [_kept(entry, entry.card) for entry in found if entry.card is not None and not entry.failure]:
         show_table(rows)
     for entry in found:
@@ -82,9 +142,3 @@ def _kept(entry: zoo.Entry, card: zoo.Card) -> dict[str, str]:
         "test accuracy": "" if accuracy is None else f"{accuracy:.2%}",
         "folder": str(entry.folder),
     }
-
-
-def show_card(folder: Path) -> None:
-    """A card as JSON, after its weights were checked against it."""
-    _, card = zoo.load(folder)
-    typer.echo(json.dumps(asdict(card), indent=2))

@@ -20,7 +20,7 @@ from mentorch.comparison._environment import environment
 from mentorch.comparison._measure import Neighbours, latency, measure, on_views, outputs
 from mentorch.comparison._summary import summarise
 from mentorch.data import Augment, Batches, Dataset, Split
-from mentorch.networks import Taps, cost, taps
+from mentorch.networks import Taps, cost, state_hash, taps
 from mentorch.training import History, On
 
 SCHEMA = "mentorch.results/1"
@@ -382,6 +382,7 @@ def describe_graph(graph: Graph) -> dict[str, Any]:
             "role": "frozen" if is_frozen(node) else "learning",
             "network": type(node).__name__,
             "parameters": sum(p.numel() for p in node.parameters()),
+            **({"hash": state_hash(node)} if is_frozen(node) else {}),
         }
         for name, node in graph.nodes.items()
     ]

@@ -6,9 +6,11 @@ for entry in zoo.entries("zoo"):
     print(entry.name, entry.hash, entry.failure)
 """
 
+from mentorch.zoo._add import add, changed, place
 from mentorch.zoo._card import Card, Input
 from mentorch.zoo._entries import Entry, check, entries, reason
 from mentorch.zoo._prepare import Prepare, prepared
+from mentorch.zoo._readers import from_hf, from_timm
 from mentorch.zoo._store import load, read, save, tag
 
 __all__ = [
@@ -16,9 +18,14 @@ __all__ = [
     "Entry",
     "Input",
     "Prepare",
+    "add",
+    "changed",
     "check",
     "entries",
+    "from_hf",
+    "from_timm",
     "load",
+    "place",
     "prepared",
     "read",
     "reason",

@@ -61,6 +61,8 @@ class Card:
         metrics: results by name, such as `{"test": {"accuracy": 0.93}}`.
         training: how it came about: recipe, seed, epochs.
         parents: hashes of the networks it was taught by or made from.
+        edges: of the graph that taught it, one line each.
+        fingerprint: of the data that it learned from, see :class:`mentorch.data.Dataset`.
         tags: free scalars.
         licence: terms of the weights.
         url: where they come from.
@@ -85,6 +87,8 @@ class Card:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     parents: tuple[str, ...] = ()
+    edges: tuple[str, ...] = ()
+    fingerprint: str | None = None
     tags: Mapping[str, Scalar] = field(default_factory=dict)
     licence: str | None = None
     url: str | None = None

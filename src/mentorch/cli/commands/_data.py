@@ -13,9 +13,9 @@ app = new_app("Data sets: list, describe, fetch.")
 @app.command("list")
 def list_() -> None:
     """Data sets known by name, and where they are."""
-    from mentorch.cli import _zoo
+    from mentorch.cli import _names
 
-    _zoo.show_data()
+    _names.show_data()
 
 
 @app.command()
@@ -24,9 +24,9 @@ def info(
     data_root: Annotated[Path | None, typer.Option("--data-root", help="Where to look first.")] = None,
 ) -> None:
     """Read a data set, check it and describe it."""
-    from mentorch.cli import _zoo
+    from mentorch.cli import _names
 
-    _zoo.describe_data(name, data_root)
+    _names.describe_data(name, data_root)
 
 
 @app.command()

@@ -9,6 +9,8 @@ from mentorch.cli._options import new_app
 
 app = new_app("Networks: known by name, and kept in folders with their cards.")
 
+Trust = Annotated[bool, typer.Option("--trust", help="Import the packages that cards name as PACKAGE.MODULE:CALLABLE.")]
+
 
 @app.command()
 def networks(
@@ -16,22 +18,59 @@ def networks(
     size: Annotated[int, typer.Option("--size", help="Side of the images.")] = 32,
 ) -> None:
     """Networks known by name, with parameters and multiply-adds."""
-    from mentorch.cli import _zoo
+    from mentorch.cli import _names
 
-    _zoo.show_networks(num_classes, size)
+    _names.show_networks(num_classes, size)
 
 
 @app.command("list")
 def list_(root: Annotated[Path, typer.Argument(help="A folder of cards.")] = Path("runs")) -> None:
-    """Networks kept in a folder."""
+    """Networks kept in a folder; what cannot be used is named with its reason."""
     from mentorch.cli import _zoo
 
     _zoo.show_cards(root)
 
 
 @app.command()
-def info(folder: Annotated[Path, typer.Argument(help="A folder with a card.")]) -> None:
+def check(root: Annotated[Path, typer.Argument(help="A folder of cards.")], *, trust: Trust = False) -> None:
+    """Build every network of a folder and check its weights against its card."""
+    from mentorch.cli import _zoo
+
+    _zoo.check_cards(root, trust=trust)
+
+
+@app.command()
+def describe(folder: Annotated[Path, typer.Argument(help="A folder with a card.")], *, trust: Trust = False) -> None:
     """One network's card; its weights are checked against it."""
     from mentorch.cli import _zoo
 
-    _zoo.show_card(folder)
+    _zoo.show_card(folder, trust=trust)
+
+
+@app.command()
+def add(
+    source: Annotated[
+        str, typer.Argument(help="A folder with a card, a run folder, NAME:WEIGHTS, timm:NAME, hf:NAME.")
+    ],
+    root: Annotated[Path, typer.Argument(help="The zoo; made if it is not there.")],
+    *,
+    name: Annotated[str | None, typer.Option("--name", help="What it is called in the zoo.")] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="What it was trained on.")] = None,
+    licence: Annotated[str | None, typer.Option("--licence", help="Terms of its weights.")] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Where they come from.")] = None,
+    classes: Annotated[int, typer.Option("--classes", help="Of NAME:WEIGHTS: how many it knows.")] = 10,
+    size: Annotated[int, typer.Option("--size", help="Of NAME:WEIGHTS: side of its images.")] = 32,
+    mean: Annotated[str, typer.Option("--mean", help="Of NAME:WEIGHTS, per channel.", metavar="A,B,...")] = "0,0,0",
+    std: Annotated[str, typer.Option("--std", help="Of NAME:WEIGHTS, per channel.", metavar="A,B,...")] = "1,1,1",
+    trust: Trust = False,
+) -> None:
+    """Put a network, or all that a run folder kept, into a zoo.
+
+    mentorch zoo add runs/teacher zoo
+
+    mentorch zoo add resnet20:weights.safetensors zoo --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --dataset cifar10
+    """
+    from mentorch.cli import _zoo
+
+    facts = {"name": name, "dataset": dataset, "licence": licence, "url": url}
+    _zoo.add(source, root, facts, _zoo.Made(classes, size, _zoo.numbers(mean), _zoo.numbers(std)), trust=trust)
