@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mentorch import Edge, Graph, UsageError, freeze
-from mentorch._freeze import is_frozen
+from mentorch._freeze import is_frozen, thawed
 
 N, D, K = 8, 4, 3
 
@@ -285,3 +285,23 @@ def test_a_frozen_network_cannot_be_a_target_nor_can_a_part_of_it() -> None:
     for target in ("teacher", "teacher.0", "teacher:in"):
         with pytest.raises(UsageError, match="node 'teacher' is frozen and cannot learn"):
             Graph({"teacher": freeze(network())}, [Edge("labels", target, F.cross_entropy)])
+
+
+@pytest.mark.parametrize("statistics", ["running", "batch"])
+def test_a_thawed_copy_learns_and_the_network_stays_frozen(statistics: Any) -> None:
+    frozen = freeze(network(), statistics=statistics)
+    before = fingerprint(frozen)
+    copied = thawed(frozen)
+    assert fingerprint(copied) == before
+    assert is_frozen(frozen)
+    assert not is_frozen(copied)
+    assert all(module.training for module in copied.modules())
+    optimizer = torch.optim.SGD(copied.parameters(), lr=0.1)
+    inputs, labels = batch()
+    F.cross_entropy(copied(inputs), labels).backward()
+    optimizer.step()
+    moved = [name for name, x in copied.state_dict().items() if not torch.equal(x, frozen.state_dict()[name])]
+    # running statistics too; a bias in front of a batch norm has no gradient but rounding
+    assert set(moved) | {"0.bias"} == set(frozen.state_dict())
+    assert not copied.eval().training
+    assert fingerprint(frozen) == before

@@ -1,6 +1,7 @@
 """Frozen networks: teachers that cannot be trained, changed or put in training mode by accident."""
 
 import contextlib
+import copy
 import types
 from collections.abc import Iterable, Iterator
 from typing import Literal, TypeVar
@@ -30,6 +31,17 @@ def freeze(network: M, *, statistics: Literal["running", "batch"] = "running") -
             module.training, module.track_running_stats = statistics == "batch", statistics == "running"
         module.train = types.MethodType(_stay_frozen, module)  # type: ignore[method-assign]
     return network
+
+
+def thawed(network: M) -> M:
+    """A copy of a frozen network, or of parts of one, that learns; the network itself stays frozen."""
+    copied = copy.deepcopy(network)
+    for module in copied.modules():
+        module.__dict__.pop("train", None)
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.track_running_stats = module.running_mean is not None
+    copied.train()
+    return copied.requires_grad_(True)
 
 
 def is_frozen(network: nn.Module) -> bool:

@@ -46,7 +46,7 @@ def describe_data(name: str, root: Path | None) -> None:
 def show_networks(num_classes: int, size: int) -> None:
     """All networks known by name, measured."""
     rows = []
-    for name in networks.names():
+    for name in (*networks.names(), *networks.dense_names()):
         network = networks.build(name, num_classes=num_classes, image_size=size)
         found = networks.cost(network, torch.zeros(1, 3, size, size))
         rows.append({"name": name, "parameters": f"{found.parameters:,}", "multiply-adds": f"{found.macs:,}"})

@@ -51,6 +51,8 @@ def gather(arguments: Sequence[str], own: Collection[str] = ()) -> list[str]:
         UsageError: for an option that is neither, or an option of a loss without its value.
     """
     left, done, settings = list(arguments), [], []
+    if left[:1] == ["amalgamate"] and any(word.partition("=")[0] == "--tasks" for word in left):
+        left[0] = "branch"  # dense tasks are amalgamated by branching
     if left[:1] in (["compare"], ["distill"]):
         done.append(left.pop(0))
         for noun in NOUNS:

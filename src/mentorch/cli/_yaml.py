@@ -8,6 +8,7 @@ from typing import Any
 from mentorch._errors import RunError, UsageError
 from mentorch._files import write_text
 from mentorch.cli._amalgamate_recipe import AmalgamateRecipe
+from mentorch.cli._branch_recipe import BranchRecipe
 from mentorch.cli._graph_recipe import GraphRecipe
 from mentorch.cli._recipe import Recipe, TrainRecipe, describe
 from mentorch.cli._search_recipe import SearchRecipe
@@ -20,6 +21,7 @@ RECIPES: Mapping[str, type[Recipe]] = {
     "distill": DistillRecipe,
     "graph": GraphRecipe,
     "amalgamate": AmalgamateRecipe,
+    "branch": BranchRecipe,
     "search": SearchRecipe,
     "evolve": EvolveRecipe,
     "slim": SlimRecipe,

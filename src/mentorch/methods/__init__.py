@@ -12,6 +12,8 @@ from mentorch.methods._amalgamate import common_space as common_space
 from mentorch.methods._amalgamate import layerwise as layerwise
 from mentorch.methods._amalgamate import recombine as recombine
 from mentorch.methods._amalgamate import usefulness as usefulness
+from mentorch.methods._branch import BranchStage as BranchStage
+from mentorch.methods._branch import branch as branch
 from mentorch.methods._distill import distill as distill
 from mentorch.methods._generations import Ensemble as Ensemble
 from mentorch.methods._generations import Generation as Generation

@@ -4,7 +4,8 @@ Every network here maps images `[N, C, H, W]` of any number of channels and any 
 and says in its attribute `taps` where its features are read.
 """
 
-from mentorch.networks._build import build, names
+from mentorch.networks._branched import Branched, branched
+from mentorch.networks._build import build, dense_names, names
 from mentorch.networks._cnn import CNN, cnn_medium, cnn_small, cnn_tiny
 from mentorch.networks._cost import Cost, cost
 from mentorch.networks._deeplab import deeplab
@@ -46,6 +47,7 @@ __all__ = [
     "VGG",
     "BasicBlock",
     "Bottleneck",
+    "Branched",
     "Cost",
     "EncoderDecoder",
     "MobileNetV2",
@@ -55,6 +57,7 @@ __all__ = [
     "Taps",
     "ViT",
     "WideResNet",
+    "branched",
     "build",
     "cnn_medium",
     "cnn_small",
@@ -62,6 +65,7 @@ __all__ = [
     "cost",
     "deeplab",
     "embedding",
+    "dense_names",
     "hash_tensors",
     "load_weights",
     "mobilenet_v2",

@@ -11,6 +11,7 @@ from torch import nn
 
 from mentorch._errors import UsageError, unknown
 from mentorch.networks import _cnn, _mobilenet, _resnet, _shufflenet_v1, _shufflenet_v2, _vgg, _vit, _wrn
+from mentorch.networks._build_dense import DENSE, find_dense
 from mentorch.networks._external import hf_network, imported_network, timm_network
 
 _BUILDERS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
@@ -64,6 +65,11 @@ def names() -> list[str]:
     return sorted(_BUILDERS)
 
 
+def dense_names() -> list[str]:
+    """The networks that answer at every pixel which `build` knows; `deeplab_NAME` over a backbone works too."""
+    return sorted(DENSE)
+
+
 def build(
     name: str,
     *,
@@ -75,7 +81,8 @@ def build(
     """The network called ``name``, with random weights.
 
     Args:
-        name: one of `names()` or of their families, `timm:NAME`, `hf:NAME`, or `package.module:callable`.
+        name: one of `names()` or of their families, or of `dense_names()`; `timm:NAME`, `hf:NAME`, or
+            `package.module:callable`.
         num_classes: logits.
         in_channels: channels of the images.
         image_size: side, or height and width, of the images; needed by networks that are built for one size.
@@ -114,4 +121,8 @@ def _find(name: str) -> Callable[..., nn.Module]:
     for pattern, builder in _FAMILIES:
         if match := pattern.fullmatch(name):
             return partial(builder, *map(int, match.groups()))
-    raise unknown("network", name, [*_BUILDERS, "timm:NAME", "hf:NAME", "package.module:callable"])
+    if (dense := find_dense(name, _find)) is not None:
+        return dense
+    raise unknown(
+        "network", name, [*DENSE, "deeplab_NAME", *_BUILDERS, "timm:NAME", "hf:NAME", "package.module:callable"]
+    )

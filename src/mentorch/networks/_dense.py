@@ -61,11 +61,7 @@ class EncoderDecoder(nn.Module):
 
     def encode(self, images: Tensor) -> tuple[Tensor, tuple[Any, ...]]:
         """The encoder's last map, and for each decoder block what it reads beside its input."""
-        x, found = images, []
-        for block in self.encoder:
-            x, left = block(x)
-            found.append(left)
-        return x, tuple(None if level is None else found[level] for level in self.levels)
+        return encode(self.encoder, self.levels, images)
 
     def decode(self, x: Tensor, left: Sequence[Any], *, start: int = 0, stop: int | None = None) -> Tensor:
         """The decoder's blocks from ``start`` up to ``stop``, as slices count, on the map that enters the first."""
@@ -76,6 +72,15 @@ class EncoderDecoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Outputs `[N, K, H, W]` of images `[N, C, H, W]`."""
         return self.decode(*self.encode(images))
+
+
+def encode(encoder: nn.Sequential, levels: Sequence[int | None], images: Tensor) -> tuple[Tensor, tuple[Any, ...]]:
+    """The last map of encoder blocks, and for each decoder block what is left for it."""
+    x, found = images, []
+    for block in encoder:
+        x, left = block(x)
+        found.append(left)
+    return x, tuple(None if level is None else found[level] for level in levels)
 
 
 class Head(nn.Module):

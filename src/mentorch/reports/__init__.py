@@ -1,5 +1,6 @@
 """Reports: a page, figures and tables made from the files of run folders, never from objects of a training."""
 
+from mentorch.reports._dense_table import dense_table as dense_table
 from mentorch.reports._draw import graph_text as graph_text
 from mentorch.reports._table import table as table
 from mentorch.reports._tasks import tasks_table as tasks_table

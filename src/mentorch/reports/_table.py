@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mentorch.reports._dense_table import dense_table
 from mentorch.reports._format import MISSING, amount, count, dig, duration, milliseconds, number, ratio, stored, text
 from mentorch.reports._study import Group, Interval, Study, interval
 
@@ -45,6 +46,8 @@ def table(results: dict[str, Any]) -> list[dict[str, str]]:
     Returns:
         The rows, in the order in which the methods ran; empty when there is nothing to tell.
     """
+    if rows := dense_table(results):
+        return rows
     study = Study(results)
     teacher = results.get("teacher")
     rows = [_teacher(study, teacher)] if isinstance(teacher, dict) else []

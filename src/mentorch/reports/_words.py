@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mentorch.reports._dense_table import dense_sentence
 from mentorch.reports._format import signed
 from mentorch.reports._study import Group, Interval, Study
 from mentorch.reports._table import UNTRAINED
@@ -20,10 +21,11 @@ def sentence(results: dict[str, Any]) -> str:
     'kd reaches 90.0 % test accuracy (1 seed); there is no scratch to compare with.'
     """
     study = Study(results)
+    told = dense_sentence(results) if "dense_teachers" in results else _result(study)
     failed = sum(len(group.failures) for group in study.groups)
     total = sum(len(group.rows) for group in study.groups)
     tail = f" {failed} of {total} trainings failed." if failed else ""
-    return _result(study) + tail
+    return told + tail
 
 
 def remarks(study: Study) -> list[str]:

@@ -1,0 +1,347 @@
+"""``mentorch branch``."""
+
+import copy
+import dataclasses
+import datetime
+import functools
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mentorch import zoo
+from mentorch._edge import Edge
+from mentorch._errors import MentorchError, UsageError
+from mentorch._files import read_json, write_atomic, write_json
+from mentorch._freeze import freeze, thawed
+from mentorch._graph import Graph
+from mentorch.cli import _dense, _training
+from mentorch.cli._branch_recipe import RANDOM, BranchRecipe
+from mentorch.cli._dense_teachers import DenseTeacher, planned, trained
+from mentorch.cli._run import Session
+from mentorch.cli._turns import joined
+from mentorch.comparison import describe_graph, environment, summarise, training_batches
+from mentorch.data import Batches, Normalize, dense
+from mentorch.methods import branch
+from mentorch.networks import Branched, EncoderDecoder, branched, build, cost, state_hash
+from mentorch.training import History, Monitor
+
+SCHEMA = "mentorch.results/1"
+
+
+def run(recipe: BranchRecipe, session: Session) -> None:
+    """Branch the tasks, beside all baselines."""
+    data = _dense.data_of(recipe)
+    teachers = planned(recipe, data)
+    job = _Job(recipe, session, data, _dense.view_of(data), teachers)
+    session.tell(job.rehearse())
+    if session.dry_run:
+        return
+    with session.hold():
+        here = data.to(_training.device(recipe))
+        job.view.to(here.train.images.device)
+        job = dataclasses.replace(job, data=here)
+        ready = {task: trained(task, teacher, recipe, session, here, job.view) for task, teacher in teachers.items()}
+        session.finish(dataclasses.replace(job, teachers=ready).carry_out())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    recipe: BranchRecipe
+    session: Session
+    data: dense.DenseDataset
+    view: Normalize
+    teachers: Mapping[str, DenseTeacher]
+
+    @property
+    def networks(self) -> dict[str, EncoderDecoder]:
+        """The teachers' networks."""
+        return {task: teacher.network for task, teacher in self.teachers.items()}
+
+    @functools.cached_property
+    def depths(self) -> int:
+        """How many depths a branch may leave at."""
+        return len(next(iter(self.networks.values())).decoder)
+
+    @property
+    def budget(self) -> int:
+        """Epochs of everything that is compared."""
+        return self.depths * self.recipe.search_epochs + self.recipe.epochs
+
+    def begin(self, seed: int) -> EncoderDecoder:
+        """What the trunks of all students of a seed start as."""
+        start = self.recipe.start or self.recipe.tasks[0]
+        return self.fresh(seed, 1) if start == RANDOM else thawed(self.networks[start])
+
+    def fresh(self, seed: int, outputs: int) -> EncoderDecoder:
+        """A network with random weights; the random state is left alone."""
+        images = self.data.train.images
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            made = build(self.recipe.network, num_classes=outputs, in_channels=images.shape[1])
+        assert isinstance(made, EncoderDecoder)
+        return made.to(images.device)
+
+    def rehearse(self) -> str:
+        """What a run will do, tried on two images.
+
+        Raises:
+            UsageError: for anything that would fail later.
+        """
+        data, recipe = self.data, self.recipe
+        splits = {"training": data.train, "validation": data.validation, "test": data.test}
+        height, width = data.size
+        lines = [f"{data.name}: {', '.join(f'{len(s)} {name}' for name, s in splits.items())} images, {height}x{width}"]
+        for task, teacher in self.teachers.items():
+            lines.append(f"{task}: {teacher.name}, {teacher.source or 'to be trained'}")
+        if recipe.batch_size > len(data.train):
+            raise UsageError(f"batch size {recipe.batch_size} is larger than the data ({len(data.train)} images)")
+        copies = {task: freeze(copy.deepcopy(network)) for task, network in self.networks.items()}
+        batch = next(iter(Batches(data.train, 2)))
+        heads = {task: (network, self.depths - 1) for task, network in copies.items()}
+        student = thawed(branched(copy.deepcopy(next(iter(copies.values()))), heads))
+        lines.append(f"\nkd\n{self.taught(student, copies).build(*batch)}")
+        lines.append(
+            f"\nbranch: {self.depths} depths of {recipe.search_epochs} epochs, then {recipe.epochs}; "
+            f"everybody else {self.budget} epochs; {len(recipe.seeds)} seeds"
+        )
+        return "\n".join(lines)
+
+    def taught(self, student: nn.Module, teachers: Mapping[str, nn.Module]) -> Graph:
+        """All teachers at once."""
+        edges = [Edge(task, f"student:{task}", *given) for task, given in _dense.from_teachers(self.recipe).items()]
+        return Graph({**teachers, "student": student}, edges, views=dict.fromkeys((*teachers, "student"), self.view))
+
+    def supervised(self, student: nn.Module) -> Graph:
+        """All labels at once."""
+        weight = self.recipe.weight
+        edges = [
+            Edge(f"labels.{task}", f"student:{task}", _dense.FROM_LABELS[task], weight.get(task, 1.0))
+            for task in self.recipe.tasks
+        ]
+        return Graph({"student": student}, edges, views={"student": self.view})
+
+    def carry_out(self) -> dict[str, Any]:
+        """Train and measure everything; the content of ``results.json``."""
+        folder, began = self.session.folder, time.perf_counter()
+        write_json(folder / "environment.json", environment())
+        results = self.described()
+        if self.recipe.pictures:
+            self.keep_predictions("teachers", lambda images: {t: n(images) for t, n in self.networks.items()})
+        for name in self.recipe.methods:
+            for seed in self.recipe.seeds:
+                row = self.row(name, seed)
+                results["rows"].append(row)
+                results["summary"] = summarise(results["rows"])
+                results["seconds"] = time.perf_counter() - began
+                write_json(folder / "results.json", results)
+                self.session.tell(told(row, self.recipe))
+        return results
+
+    def described(self) -> dict[str, Any]:
+        """Everything but the rows."""
+        data, recipe = self.data, self.recipe
+        found: dict[str, Any] = {}
+        for task, teacher in self.teachers.items():
+            test = _dense.measured(teacher.network, data, data.test, [task], self.view, recipe.eval_batch_size)
+            found[task] = {
+                "network": teacher.name,
+                "source": teacher.source,
+                **self.cost(teacher.network),
+                "test": test,
+            }
+        sizes = {name: len(getattr(data, name)) for name in ("train", "validation", "test")}
+        about = {"classes": len(data.classes), "note": data.note, "fingerprint": data.fingerprint}
+        return {
+            "schema": SCHEMA,
+            "kind": "branch",
+            "name": self.session.folder.name,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "seconds": 0.0,
+            "data": {"name": data.name, **sizes, **about},
+            "select": recipe.select,
+            "tasks": list(recipe.tasks),
+            "dense_teachers": found,
+            "teacher": None,
+            "student": None,
+            "rows": [],
+            "summary": [],
+        }
+
+    def cost(self, network: nn.Module) -> dict[str, int]:
+        """Parameters, and multiply-adds of an image."""
+        return dataclasses.asdict(cost(network, self.data.train.images[:1].float() / 255))
+
+    def row(self, name: str, seed: int) -> dict[str, Any]:
+        """One student, or what is kept of it."""
+        place = self.session.folder / "fits" / name / f"seed-{seed}"
+        kept = place / "result.json"
+        if self.session.resume and kept.exists() and "error" not in (before := read_json(kept)):
+            return dict(before)
+        history = str((place / "metrics.jsonl").relative_to(self.session.folder))
+        row: dict[str, Any] = {"method": name, "node": "student", "seed": seed, "history": history}
+        try:
+            row |= self.student(name, seed, place)
+        except MentorchError as error:
+            if isinstance(error, UsageError) or isinstance(error.__cause__, OSError):
+                raise
+            row["error"] = str(error)
+        write_json(kept, row)
+        if "error" not in row:
+            for folder in (place / "checkpoints", *place.glob("*/checkpoints")):
+                shutil.rmtree(folder, ignore_errors=True)
+        return row
+
+    def student(self, name: str, seed: int, place: Path) -> dict[str, Any]:
+        """Train a student, measure and keep it."""
+        recipe, data = self.recipe, self.data
+        train = training_batches(data.train, recipe.batch_size, augment=_dense.augmentation(recipe), seed=seed)  # type: ignore[arg-type]
+        torch.manual_seed(seed)
+        if name in ("branch", "random_path"):
+            found = self.searched(name, seed, place, train)
+        else:
+            found = self.direct(name, seed, place, train)
+        network, history, graph, extra = found
+        row: dict[str, Any] = {
+            "seed": seed,
+            "epochs": len(history.records),
+            "best_epoch": history.best_epoch,
+            "seconds": history.records[-1]["seconds"],
+            "trained_samples": history.samples,
+            **self.cost(network),
+            "branches": network.tree.plan(),
+            "graph": describe_graph(graph),
+            **extra,
+        }
+        row["inference_macs"] = row.pop("macs")
+        for part in ("validation", "test"):
+            split = getattr(data, part)
+            row[part] = {
+                recipe.select: _dense.measured(network, data, split, recipe.tasks, self.view, recipe.eval_batch_size)
+            }
+        row["model"] = self.keep(network, f"{name}-seed-{seed}", row)
+        if recipe.pictures and seed == recipe.seeds[0]:
+            self.keep_predictions(name, network)
+        return row
+
+    def searched(
+        self, name: str, seed: int, place: Path, train: Batches
+    ) -> tuple[Branched, History, Graph, dict[str, Any]]:
+        """Task branching."""
+        recipe, random_path = self.recipe, name == "random_path"
+        fits = {
+            "search": self.fit(train, recipe.search_epochs * (self.depths if random_path else 1)),
+            "together": self.fit(train, recipe.epochs),
+        }
+        stages = list(
+            branch(
+                self.networks,
+                self.begin(seed),
+                fits,
+                _dense.from_teachers(recipe),
+                validation=Batches(self.data.validation, recipe.eval_batch_size),
+                variant="random_path" if random_path else "paper",
+                train_trunk=recipe.train_trunk,
+                views=dict.fromkeys((*self.networks, "student"), self.view),
+                seed=seed,
+                run=place,
+                resume=self.session.resume,
+            )
+        )
+        last = stages[-1]
+        assert isinstance(last.network, Branched)
+        history = joined([stage.history for stage in stages], place, "stage")
+        self.session.tell(f"{name} seed {seed}: branches leave at {last.depths}")
+        return last.network, history, last.graph, {"held_out": last.scores, "depths": last.depths}
+
+    def direct(
+        self, name: str, seed: int, place: Path, train: Batches
+    ) -> tuple[Branched, History, Graph, dict[str, Any]]:
+        """A student trained in one go."""
+        kind, _, same = name.partition("_")
+        depths = dict.fromkeys(self.networks, self.depths - 1)
+        if same:
+            depths = read_json(self.session.folder / "fits" / "branch" / f"seed-{seed}" / "result.json")["depths"]
+        ends = self.networks
+        if self.recipe.start == RANDOM:
+            ends = {task: self.fresh(seed, _dense.outputs_of(self.data, task)) for task in self.recipe.tasks}
+        network = thawed(branched(self.begin(seed), {task: (end, depths[task]) for task, end in ends.items()}))
+        graph = self.supervised(network) if kind == "labels" else self.taught(network, self.networks)
+        history = self.fit(train, self.budget)(graph, run=place, resume=self.session.resume)
+        return network, history, graph, {}
+
+    def fit(self, train: Batches, epochs: int) -> Callable[..., History]:
+        """:func:`mentorch.fit` with everything bound but the graph and its folder."""
+        recipe = self.recipe
+        made = _training.trainer(recipe, self.data, epochs=epochs)  # type: ignore[arg-type]
+        return functools.partial(
+            made,
+            train=train,
+            validation=Batches(self.data.validation, recipe.eval_batch_size),
+            metrics=_dense.validation_metrics(recipe.tasks),
+            monitor=Monitor("loss", node="student"),
+            select=recipe.select,
+            diagnose=None,
+        )
+
+    def keep(self, network: Branched, name: str, row: Mapping[str, Any]) -> str | None:
+        """Keep a student with its card, if that is wanted; where, as rows say it."""
+        if self.recipe.save_students == "none":
+            return None
+        data, plan = self.data, network.tree.plan()
+        outputs = sum(_dense.outputs_of(data, task) for task in self.recipe.tasks)
+        channels = data.train.images.shape[1]
+        arguments = {"num_classes": outputs, "in_channels": channels, "trunk": self.recipe.network, "branches": plan}
+        told = ("method", "seed", "epochs", "best_epoch", "trained_samples", "held_out", "depths")
+        card = zoo.Card(
+            name=f"{self.session.folder.name}/{name}",
+            network="branched",
+            arguments=arguments,
+            task=" + ".join(self.recipe.tasks),
+            dataset=data.name,
+            input=zoo.Input(channels, data.size, data.mean, data.std),
+            metrics={part: row[part] for part in ("validation", "test")},
+            training={key: row[key] for key in told if key in row},
+            parents=tuple(state_hash(teacher) for teacher in self.networks.values()),
+        )
+        zoo.save(network, self.session.folder / "nodes" / name, card)
+        return f"nodes/{name}"
+
+    @torch.no_grad()
+    def keep_predictions(self, name: str, network: Callable[[Tensor], Mapping[str, Tensor]]) -> None:
+        """What somebody says of some test images, for the report."""
+        test = self.data.test
+        count = min(self.recipe.pictures, len(test))
+        shown = test.select(torch.linspace(0, len(test) - 1, count, device=test.index.device).long())
+        if isinstance(network, nn.Module):
+            network.eval()
+        said = network(self.view(shown.images.float() / 255))
+        told = {"classes": json.dumps(self.data.classes), "name": name}
+        tensors = {task: x.argmax(1).byte() if task == "segmentation" else x.half() for task, x in said.items()}
+        place = self.session.folder / "predictions"
+        if name == "teachers":
+            targets = {task: shown.targets[task] for task in self.recipe.tasks}
+            _write_tensors(place / "target.safetensors", {"images": shown.images, **targets}, told)
+        _write_tensors(place / f"{name}.safetensors", tensors, told)
+
+
+def told(row: Mapping[str, Any], recipe: BranchRecipe) -> str:
+    """A finished row in one line."""
+    if "error" in row:
+        return f"{row['method']} seed {row['seed']}: failed: {row['error']}"
+    main = {"segmentation": "miou", "depth": "rmse", "normals": "mean"}
+    found = row["test"][recipe.select]
+    scores = ", ".join(f"{task} {main[task]} {found[f'{task} {main[task]}']:.3f}" for task in recipe.tasks)
+    return f"{row['method']} seed {row['seed']}: {scores}  ({row['epochs']} epochs, {row['seconds']:.0f} s)"
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor], about: dict[str, str]) -> None:
+    from safetensors.torch import save_file
+
+    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    write_atomic(path, lambda place: save_file(own, place, metadata=about))
