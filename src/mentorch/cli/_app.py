@@ -16,7 +16,7 @@ COMMANDS: Mapping[str, str] = {
     "train": "Train a network from labels and keep it with its card.",
     "search": "Search who should teach whom, among networks that learn.",
     "amalgamate": "Make one student of several specialists, without labels.",
-    "branch": "Make one student of teachers for dense tasks: it segments, measures depth, finds normals.",
+    "branch": "Make one student that segments, finds depth and normals.",
     "evolve": "Train in generations: keep one part, forget the other.",
     "slim": "Remove the channels that matter least, train what is left.",
     "run": "Do what a recipe file says.",
