@@ -55,6 +55,8 @@ def test_generations_slim_networks_and_baselines_of_the_same_budget(mentorch) ->
     assert found["generation 1", 0]["macs"] * 3 == macs.pop()
     # nothing is forgotten: the same as evolution in generation 1, and another network in the end
     assert found["restarts", 0]["test"] != found["evolve", 0]["test"]
+    dense = [(row["generation"], row["slim"]) for row in found.values() if "generation" in row]
+    assert dense == [(number, slim) for number in (1, 2, 3) for slim in (False, True) for _ in range(2)]
     summary = {(s["method"], s["metric"]): s for s in results["summary"]}
     values = [found["evolve slim", seed]["test"]["last"]["accuracy"] for seed in (0, 1)]
     assert summary["evolve slim", "accuracy"]["mean"] == pytest.approx(sum(values) / 2)
@@ -122,6 +124,7 @@ def test_a_run_that_was_interrupted_goes_on_and_ends_with_the_same_numbers(
 @pytest.mark.parametrize(
     "words",
     [
+        ("--mode", "random", "--keep", "0.3", "--redraw"),
         ("--mode", "wels"),
         ("--mode", "later", "--layers", "1"),
         ("--mode", "larger", "--keep", "0.3"),
@@ -180,7 +183,8 @@ def test_a_dry_run_says_what_is_kept_and_trains_nothing(mentorch) -> None:
         (("--keep", "0"), "keep: Input should be greater than 0"),
         (("--keep", "half"), "keep: Input should be a valid number"),
         (("--generations", "1"), "generations: Input should be greater than or equal to 2"),
-        (("--mode", "kel"), "mode: Input should be 'kels', 'wels', 'later' or 'larger'"),
+        (("--mode", "kel"), "mode: Input should be 'kels', 'random', 'wels', 'later' or 'larger'"),
+        (("--redraw",), "redraw has no effect with mode kels (only random, wels)"),
         (("--mode", "later", "--keep", "0.3"), "keep has no effect with mode later"),
         (("--layers", "2"), "layers has no effect with mode kels"),
         (("--mode", "later", "--layers", "3"), "forget between 1 and 2 of 3 layers, not 3"),

@@ -9,7 +9,7 @@ from torch import nn
 
 from mentorch._errors import UsageError
 from mentorch.networks import CNN, build, cost
-from mentorch.structure import plan, slim, split
+from mentorch.structure import plan, reset, slim, split, zero
 from mentorch.structure._split import read_rate
 
 IMAGE = torch.zeros(1, 3, 8, 8)
@@ -70,6 +70,21 @@ def test_groups_keep_as_many_each():
     assert s.mask("1.weight").flatten(1)[:3].tolist() == [[True, False], [True, False], [False, False]]
 
 
+@pytest.mark.parametrize("name", ["resnet8", "mobilenet_v2", "shufflenet_v2"])
+def test_random_channels_are_as_many_as_the_first_and_depend_on_the_seed_alone(name, lively, exact):
+    network = lively(build(name, num_classes=4))
+    p = plan(network, IMAGE)
+    first, one, same, other = (
+        split(p, 0.4, mode=mode, seed=seed) for mode, seed in (("kels", 1), ("random", 1), ("random", 1), ("random", 2))
+    )
+    assert one.kept == same.kept
+    assert len({str(s.kept) for s in (first, one, other)}) == 3
+    assert one.shapes == other.shapes == first.shapes
+    reset(network, one, law=zero)
+    x = torch.randn(1, 3, 32, 32, dtype=torch.float64)
+    assert torch.equal(exact(slim(network, one), x), exact(network, x))
+
+
 def test_where_rounding_per_space_does_not_fit_all_are_cut_in_proportion():
     p = plan(build("shufflenet_v1", num_classes=7), IMAGE)
     s = split(p, 0.8)
@@ -124,6 +139,7 @@ def test_describe_counts_what_the_slim_network_has():
     small = cost(slim(network, s), IMAGE)
     lines = s.describe().splitlines()
     assert lines[1].split() == ["layer1.0.weight", "162", "81", "50.0"]
+    assert lines[-3].split()[:4] == ["all", "layers", "752", "241"]  # 162 + 540 + 50, 81 + 135 + 25
     assert lines[-2].split()[0::2] == ["parameters", f"{small.parameters:,}"]
     assert lines[-1].split()[:3] == ["multiply-adds", f"{cost(network, IMAGE).macs:,}", f"{small.macs:,}"]
     assert "parameters" not in split(s.plan, mode="wels").describe()

@@ -23,6 +23,7 @@ from mentorch.data import Dataset
 from mentorch.losses import cross_entropy
 from mentorch.methods import evolve, supervise
 from mentorch.structure import Plan, Split, larger_weights, later_layers, plan, resize, split, uniform, zero
+from mentorch.structure._split import hash_seed
 from mentorch.training import History
 
 
@@ -75,16 +76,19 @@ class _Job(Bench):
         """The rows that are trained in generations."""
         return (*(name for name in ("restarts",) if name in self.recipe.controls), EVOLVE)
 
-    def kept(self, name: str, seed: int) -> Split | Callable[[nn.Module], Split]:
-        """What such a row keeps; random weights are others for every seed."""
+    def kept(self, name: str, seed: int) -> Split | Callable[[nn.Module, int], Split]:
+        """What such a row keeps; random weights or channels are others for every seed."""
         recipe, channels = self.recipe, self.channels
         if name == "restarts":
             return split(channels, 1)
         if recipe.mode == "later":
             return later_layers(channels, recipe.layers)
         if recipe.mode == "larger":
-            return functools.partial(larger_weights, plan=channels, keep=recipe.keep)
-        return split(channels, recipe.keep, mode=recipe.mode, seed=seed)
+            return lambda network, _: larger_weights(network, channels, recipe.keep)
+        chosen = functools.partial(split, channels, recipe.keep, mode=recipe.mode)
+        if recipe.redraw:
+            return lambda _, number: chosen(seed=hash_seed(seed, f"split {number}"))
+        return chosen(seed=seed)
 
     def rehearse(self) -> str:
         """What the run will do; resets are tried on a copy of the network.
@@ -95,7 +99,7 @@ class _Job(Bench):
         recipe, network = self.recipe, copy.deepcopy(self.named.network)
         self.generations(network, EVOLVE, recipe.seeds[0], History)
         kept = self.kept(EVOLVE, recipe.seeds[0])
-        part = kept if isinstance(kept, Split) else kept(network)
+        part = kept if isinstance(kept, Split) else kept(network, 1)
         graph = self.draw(network).build(*_training.example(self.data))
         epochs = recipe.generations * recipe.epochs
         lines = [f"{self.named.name} on {self.data.name}, {len(self.data.train)} training images", str(graph)]

@@ -36,6 +36,8 @@ def measured(
             "method": label,
             "node": "student",
             "seed": seed,
+            "generation": found.number,
+            "slim": network is found.slim,
             **spent,
             "parameters": size,
             "history": None,
@@ -74,6 +76,8 @@ def with_generations(rows: Sequence[dict[str, Any]], folder: Path, select: str) 
         per_sample = row["macs"] // row["trained_samples"]
         own = [{**extra, "macs": per_sample * extra["trained_samples"]} for extra in read_sealed(place)["rows"]]
         slim = [extra for extra in own if extra["method"] == f"{EVOLVE} slim"]
-        found += [*(extra for extra in own if extra not in slim), known(row, select), *slim]
+        before = [extra for extra in own if extra not in slim]
+        last = {"generation": 1 + len({extra["generation"] for extra in before}), "slim": False}
+        found += [*before, known({**row, **last}, select), *slim]
     order = {method: i for i, method in enumerate(dict.fromkeys(row["method"] for row in found))}
     return sorted(found, key=lambda row: order[row["method"]])

@@ -9,7 +9,8 @@ from mentorch.cli._recipe import Recipe, option
 
 FINETUNE = "finetune"
 _ONLY: dict[str, tuple[str, tuple[str, ...]]] = {  # field -> the option that gives it a meaning, and its values
-    "keep": ("mode", ("kels", "wels", "larger")),
+    "keep": ("mode", ("kels", "random", "wels", "larger")),
+    "redraw": ("mode", ("random", "wels")),
     "layers": ("mode", ("later",)),
 }
 
@@ -46,13 +47,14 @@ class EvolveRecipe(InTurnRecipe):
     method: str = option(
         "kd", "with --teacher: a loss by name, as 'mentorch methods' lists them; + adds more", "Methods"
     )
-    mode: Literal["kels", "wels", "later", "larger"] = option(
+    mode: Literal["kels", "random", "wels", "later", "larger"] = option(
         "kels",
-        "what is kept: kels: channels, so that a slim network falls out; wels: random weights; "
-        "later: all but the later layers; larger: the larger weights of each layer",
+        "what is kept: kels: the first channels, so that a slim network falls out; random: random channels; "
+        "wels: random weights; later: all but the later layers; larger: the larger weights of each layer",
         "Methods",
     )
     keep: float = option(0.5, "part of the channels or weights that is kept", "Methods", above=0, below=1)
+    redraw: bool = option(False, "random, wels: another random choice after each generation", "Methods")
     layers: int = option(3, "later: so many of the last layers are forgotten", "Methods", least=1)
     law: Literal["uniform", "initial", "zero"] = option(
         "uniform",
@@ -91,8 +93,10 @@ class EvolveRecipe(InTurnRecipe):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if "slim_scratch" in self.controls and self.mode != "kels":
-            raise ValueError(f"controls: slim_scratch needs a slim network, and mode {self.mode} has none (only kels)")
+        if "slim_scratch" in self.controls and self.mode not in ("kels", "random"):
+            raise ValueError(
+                f"controls: slim_scratch needs a slim network, and mode {self.mode} has none (only kels, random)"
+            )
         if self.teacher is not None:
             check_method(self.method)
         return self

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from mentorch.reports._curves import curves, shares
 from mentorch.reports._draw import graph_svg, matrix_lines
 from mentorch.reports._format import dig, number, slug
+from mentorch.reports._generations import generations_figure
 from mentorch.reports._inside import inside
 from mentorch.reports._links import plan
 from mentorch.reports._looks import Looks, accuracy_in, looks
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 def pictures(run: Run, prefix: str = "") -> list[Picture]:
     """Every figure of a run, in the order of the page."""
     size, found = sizes(run, prefix), looks(run)
-    ordered = [*drawings(run.folder, prefix), *curves(run, prefix), *shares(run, prefix), *inside(found, prefix)]
+    ordered = [*drawings(run.folder, prefix)]
+    ordered += [picture for picture in (generations_figure(run.study, prefix),) if picture is not None]
+    ordered += [*curves(run, prefix), *shares(run, prefix), *inside(found, prefix)]
     ordered += projections(run.folder, run.notes, prefix)
     return [*ordered, *([size] if size else []), *_graphs(run, found, prefix)]
 

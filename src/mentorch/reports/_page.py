@@ -7,6 +7,7 @@ from typing import Any
 
 from mentorch.reports._diagnosis import EDGES, PAIRS, STEPS, advice, crowds, edges, pairs, steps, teacher, warnings
 from mentorch.reports._format import MISSING, count, dig, duration, number, shorten, text
+from mentorch.reports._generations import generations
 from mentorch.reports._looks import looks
 from mentorch.reports._plot import Picture
 from mentorch.reports._read import Run
@@ -74,6 +75,7 @@ def _sections(run: Run, found: list[Picture], level: int) -> str:
             _section("Results", _results(run), level),
             _section(other, _table(measures(study)), level),
             _section("Tasks", _table(tasks_table(study.results)), level),
+            _section("Generations", _table(generations(study)) + _figures(found, "generations"), level),
             _section("Search", _search(run, found), level),
             _section("Training curves", _figures(found, "curves"), level),
             _section("Loss terms", _figures(found, "terms", TERMS), level),

@@ -13,6 +13,7 @@ from mentorch._files import write_atomic, write_text
 from mentorch.reports._diagnosis import EDGES, PAIRS, STEPS, advice, edges, pairs, steps, teacher, warnings
 from mentorch.reports._figures import pictures
 from mentorch.reports._format import text
+from mentorch.reports._generations import generations
 from mentorch.reports._looks import Looks, looks
 from mentorch.reports._page import page
 from mentorch.reports._plot import Picture
@@ -90,6 +91,8 @@ def _summary(found: list[tuple[Run, list[Picture]]]) -> str:
         lines += [*_markdown(table(run.study.results)), "", " ".join(remarks(run.study)), ""]
         if rows := tasks_table(run.study.results):
             lines += ["## Tasks", "", *_markdown(rows), ""]
+        if rows := generations(run.study):
+            lines += ["## Generations", "", *_markdown(rows), ""]
         lines += [f"* failed: {_plain(line)}" for line in failures(run.study)] + [""] * bool(failures(run.study))
         lines += (
             ["## Search", "", _plain(told(run.search)), "", *_markdown(trials(run.search)), ""] if run.search else []
@@ -141,6 +144,7 @@ def _csv(runs: list[Run]) -> str:
 
 def _flat(run: Run, row: dict[str, Any]) -> dict[str, Any]:
     flat = {"run": run.study.name} | {name: row[name] for name in (*FACTS, "error") if row.get(name) is not None}
+    flat |= {name: row[name] for name in ("generation", "slim") if name in row}
     for split in ("validation", "test"):
         for which, measures in (row.get(split) or {}).items() if isinstance(row.get(split), dict) else ():
             for name, value in measures.items() if isinstance(measures, dict) else ():

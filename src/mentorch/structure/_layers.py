@@ -1,15 +1,11 @@
 """Layers that know their own fit part, for networks that are built by hand."""
 
-from typing import Literal
-
 import torch
 from torch import nn
 
 from mentorch.structure._plan import plan
 from mentorch.structure._reset import reset
-from mentorch.structure._split import Rate, Split, split
-
-Mode = Literal["kels", "wels"]
+from mentorch.structure._split import Mode, Rate, Split, split
 
 
 class SplitConv2d(nn.Conv2d):
@@ -27,9 +23,9 @@ class SplitConv2d(nn.Conv2d):
         groups: groups of channels that never meet.
         bias: whether there is an offset.
         keep: the split rate.
-        mode: by channels (`kels`) or by weights (`wels`).
+        mode: by leading channels (`kels`), by random channels (`random`) or by weights (`wels`).
         whole_input: keep every input channel, as the first layer of a network does.
-        seed: of the random choice of `wels`.
+        seed: of the random choice.
 
     >>> layer = SplitConv2d(4, 6, 3, keep=0.5, bias=False)
     >>> int(layer.split.mask("weight").sum())
@@ -68,9 +64,9 @@ class SplitLinear(nn.Linear):
         out_features: length of the output.
         bias: whether there is an offset.
         keep: the split rate.
-        mode: by channels (`kels`) or by weights (`wels`).
+        mode: by leading channels (`kels`), by random channels (`random`) or by weights (`wels`).
         whole_output: keep every output, as a classifier does.
-        seed: of the random choice of `wels`.
+        seed: of the random choice.
 
     >>> layer = SplitLinear(10, 3, keep=0.5, whole_output=True)
     >>> int(layer.split.mask("weight").sum())

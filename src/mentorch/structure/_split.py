@@ -18,6 +18,7 @@ from mentorch.structure._spaces import Place, Plan
 
 SCHEMA = "mentorch.structure/1"
 Rate = float | str | Fraction
+Mode = Literal["kels", "random", "wels"]
 
 
 @dataclass(frozen=True)
@@ -129,27 +130,26 @@ class Split:
 
     def describe(self) -> str:
         """A table of what is kept of every layer, and what the smaller network costs."""
-        rows = [("layer", "weights", "kept", "%")]
-        for name in self.plan.layers:
-            total, kept = math.prod(self.plan.shapes[name]), int(self.mask(name).sum())
-            rows.append((name, f"{total:,}", f"{kept:,}", f"{100 * kept / total:.1f}"))
+        counts = [(name, math.prod(self.plan.shapes[name]), int(self.mask(name).sum())) for name in self.plan.layers]
+        counts.append(("all layers", sum(total for _, total, _ in counts), sum(kept for _, _, kept in counts)))
         if self.by_channels:
-            large, small = self.plan.cost(self.plan.shapes), self.plan.cost(self.shapes)
-            for what, a, b in zip(("parameters", "multiply-adds"), large, small, strict=True):
-                rows.append((what, f"{a:,}", f"{b:,}", f"{100 * b / a:.1f}"))
+            costs = zip(self.plan.cost(self.plan.shapes), self.plan.cost(self.shapes), strict=True)
+            counts += [(what, *cost) for what, cost in zip(("parameters", "multiply-adds"), costs, strict=True)]
+        rows = [("layer", "weights", "kept", "%")]
+        rows += [(name, f"{total:,}", f"{kept:,}", f"{100 * kept / total:.1f}") for name, total, kept in counts]
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
         return "\n".join(
             f"{row[0]:<{widths[0]}}  " + "  ".join(f"{row[i]:>{widths[i]}}" for i in (1, 2, 3)) for row in rows
         )
 
 
-def split(plan: Plan, keep: Rate = 0.5, *, mode: Literal["kels", "wels"] = "kels", seed: int = 0) -> Split:
+def split(plan: Plan, keep: Rate = 0.5, *, mode: Mode = "kels", seed: int = 0) -> Split:
     """Split the weights into a fit and a reset part (Taha et al., CVPR 2021, arXiv:2103.05152, section 3).
 
     By channels (`kels`), a space of n channels keeps the first ceil(r n) of them; where a grouped convolution makes or
     reads them, as many of each group. Where a later split or shuffle sends channels different ways, the first of
-    each way are kept, as many as the smaller network sends there. By weights (`wels`), every convolution and linear
-    layer keeps exactly round(r n) of its n weights, at random.
+    each way are kept, as many as the smaller network sends there; `random` keeps as many, but any of them. By weights
+    (`wels`), every convolution and linear layer keeps exactly round(r n) of its n weights, at random.
 
     Grouped convolutions and shuffles may allow no such widths; spaces that they mix are then cut in equal proportion,
     in the next larger one that they all allow.
@@ -157,8 +157,8 @@ def split(plan: Plan, keep: Rate = 0.5, *, mode: Literal["kels", "wels"] = "kels
     Args:
         plan: of the network.
         keep: the split rate r, 0 < r <= 1, read as a decimal number: 0.55 of 100 channels are 55.
-        mode: by channels or by weights.
-        seed: of the random choice of `wels`.
+        mode: by leading channels, by random channels or by weights.
+        seed: of the random choice.
 
     Raises:
         UsageError: if the rate or mode is none, or no smaller network of the same code has these widths.
@@ -166,16 +166,29 @@ def split(plan: Plan, keep: Rate = 0.5, *, mode: Literal["kels", "wels"] = "kels
     rate = read_rate(keep)
     if mode == "wels":
         return Split(plan, None, rate, seed)
-    if mode != "kels":
-        raise UsageError(f"mode must be 'kels' (channels) or 'wels' (weights), not {mode!r}")
+    if mode not in ("kels", "random"):
+        raise UsageError(f"mode must be 'kels', 'random' (channels) or 'wels' (weights), not {mode!r}")
+
+    def choose() -> Choose:
+        return _first if mode == "kels" else _at_random(seed)
+
     try:
-        return keep_channels(plan, rate, plan.widths(rate, [space.multiple for space in plan.spaces]), _first)
+        return keep_channels(plan, rate, plan.widths(rate, [space.multiple for space in plan.spaces]), choose())
     except UsageError:
-        return keep_channels(plan, rate, plan.widths(rate, [plan.step(space) for space in plan.spaces]), _first)
+        return keep_channels(plan, rate, plan.widths(rate, [plan.step(space) for space in plan.spaces]), choose())
 
 
 def _first(channels: Sequence[int], count: int) -> Sequence[int]:
     return channels[:count]
+
+
+def _at_random(seed: int) -> Choose:
+    generator = torch.Generator().manual_seed(hash_seed(seed, "channels"))
+
+    def drawn(channels: Sequence[int], count: int) -> Sequence[int]:
+        return [channels[i] for i in torch.randperm(len(channels), generator=generator)[:count].tolist()]
+
+    return drawn
 
 
 def keep_channels(plan: Plan, rate: Fraction, widths: Mapping[str, int], choose: Choose) -> Split:

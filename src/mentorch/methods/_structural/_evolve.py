@@ -41,7 +41,7 @@ def evolve(
     network: nn.Module,
     fit: Fit,
     draw: Callable[[nn.Module], Graph],
-    split: Split | Callable[[nn.Module], Split],
+    split: Split | Callable[[nn.Module, int], Split],
     *,
     generations: int = 5,
     train: Callable[[int], Iterable[Any]] | None = None,
@@ -73,7 +73,8 @@ def evolve(
         fit: trains a graph: :func:`mentorch.fit` with everything but the graph bound by ``functools.partial``.
         draw: ``draw(network)``, how it learns: :func:`supervise`, or :func:`distill` with a teacher.
         split: what is kept: ``structure.split`` by channels (KELS) or weights (WELS), ``structure.later_layers``; or a
-            function of the trained network, such as one that calls ``structure.larger_weights``.
+            function of the trained network and the number of its generation, such as one that calls
+            ``structure.larger_weights``, or draws another random split each time.
         generations: how many.
         train: ``train(number)``, what a generation learns from, given to ``fit`` as ``train=``. Without it, each sees
             the samples in the same order.
@@ -97,25 +98,25 @@ def evolve(
     """
     check_turns(fit, generations, "generation", run, resume)
 
-    def kept(of: nn.Module) -> Split:
-        return split if isinstance(split, Split) else split(of)
+    def kept(of: nn.Module, number: int) -> Split:
+        return split if isinstance(split, Split) else split(of, number)
 
     def forget(of: nn.Module, number: int, part: Split) -> None:
         reset(of, part, law=law, bias=bias, norm=norm, seed=hash_seed(seed, f"generation {number}"))
 
     trial = copy.deepcopy(network)  # a mistake shows here, and not after the first generation
-    forget(trial, 1, kept(trial))
+    forget(trial, 1, kept(trial, 0))
 
     def train_in_turn() -> Iterator[Evolved]:
         if reset_first:
-            forget(network, 1, kept(network))
+            forget(network, 1, kept(network, 0))
         for number in range(1, generations + 1):
             graph = check_drawn(draw(network), network, "generation", number)
             options = turn_options(run, "generation", number, resume)
             if train is not None:
                 options["train"] = train(number)
             history = fit(graph, **options)
-            part = kept(network)
+            part = kept(network, number)
             small = slim(network, part) if part.by_channels else None
             yield Evolved(number, network, graph, history, part, small)
             if number < generations:
