@@ -8,6 +8,7 @@ from torch import Tensor, nn
 import mentorch as mt
 from mentorch._errors import RunError, UsageError
 from mentorch.losses import CRD
+from mentorch.losses._crd import _spread
 
 DOUBLE = torch.float64
 CLASSES = 5
@@ -113,17 +114,47 @@ def test_evaluation_changes_nothing():
     assert all(torch.equal(value, before[key]) for key, value in crd.state_dict().items())
 
 
-def test_negatives_are_of_other_classes_even_and_new_at_each_step():
-    crd = make(60, 4000)
-    *_, labels, index = batch(1)
+@pytest.mark.parametrize(("samples", "negatives"), [(60, 20), (60, 500), (400, 7)])
+def test_all_samples_of_other_classes_are_as_likely(samples: int, negatives: int):
+    crd = make(samples, negatives)
+    *_, labels, index = batch(1, samples)
+    steps, counts = 40_000 // negatives, torch.zeros(len(labels), samples)
+    for _ in range(steps):
+        drawn = crd._draw(crd.classes, labels, index)[1]
+        counts.scatter_add_(1, drawn, torch.ones(drawn.shape))
+        crd.step += 1
+    for label, count in zip(labels, counts, strict=True):
+        own = torch.arange(samples) % CLASSES == label
+        assert (count[own] == 0).all()
+        expected = steps * negatives / (~own).sum()
+        assert ((count[~own] - expected) / expected**0.5).abs().max() < 5  # no more than by independent draws
+        halves = count[: samples // 2].sum() / count.sum()
+        assert halves == pytest.approx(0.5, abs=0.01)
+
+
+def test_negatives_are_new_at_each_step_and_hardly_one_comes_twice():
+    crd = make(6000, 1000)
+    *_, labels, index = batch(1, 6000)
     _, first = crd._draw(crd.classes, labels, index)
     crd.step += 1
     _, second = crd._draw(crd.classes, labels, index)
-    for label, one, two in zip(labels, first, second, strict=True):
-        assert (one % CLASSES != label).all()
-        counts = torch.bincount(one, minlength=60)[torch.arange(60) % CLASSES != label]
-        assert ((counts - 4000 / 48).square() / (4000 / 48)).sum() < 90  # chi-square with 47 degrees: 1 in 6000
-        assert (one == two).double().mean() < 0.05
+    for one, two, other in zip(first, second, first.roll(1, 0), strict=True):
+        assert len(one.unique()) > 940  # 924 by independent draws
+        for another in (two, other):
+            assert torch.isin(one, another).double().mean() == pytest.approx(1 / 6, abs=0.05)
+            assert (one == another).double().mean() < 0.25
+
+
+@pytest.mark.parametrize(("samples", "negatives"), [(10, 3), (3, 10), (50_000, 16_384), (7, 7), (2**30, 5)])
+def test_each_part_gives_one_sample(samples: int, negatives: int):
+    ends = torch.tensor([-(2**31), 2**31 - 1, 0], dtype=torch.int32)
+    low, high, middle = _spread(ends[:, None].expand(3, negatives), samples).long()
+    part = torch.arange(negatives) * samples
+    assert torch.equal(low, part // negatives)
+    rounding = samples / negatives / 2**23
+    assert (high <= (part + samples) // negatives + rounding).all()
+    assert high[-1] < samples
+    assert ((middle - (part + samples / 2) / negatives).abs() <= 1 + rounding).all()
 
 
 def test_draws_belong_to_the_sample_and_not_to_its_place():
