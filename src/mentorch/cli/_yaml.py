@@ -10,6 +10,7 @@ from mentorch._files import write_text
 from mentorch.cli._amalgamate_recipe import AmalgamateRecipe
 from mentorch.cli._branch_recipe import BranchRecipe
 from mentorch.cli._graph_recipe import GraphRecipe
+from mentorch.cli._rank_recipe import RankRecipe
 from mentorch.cli._recipe import Recipe, TrainRecipe, describe
 from mentorch.cli._search_recipe import SearchRecipe
 from mentorch.cli._structural_recipe import EvolveRecipe, SlimRecipe
@@ -25,6 +26,7 @@ RECIPES: Mapping[str, type[Recipe]] = {
     "search": SearchRecipe,
     "evolve": EvolveRecipe,
     "slim": SlimRecipe,
+    "rank": RankRecipe,
 }
 
 LARGEST = 100_000

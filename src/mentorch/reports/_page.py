@@ -1,13 +1,12 @@
-"""The page: one HTML file that needs nothing but itself, for a phone, a desk and a printer."""
+"""The page of a comparison."""
 
-import json
 from html import escape
-from importlib.resources import files
 from typing import Any
 
 from mentorch.reports._diagnosis import EDGES, PAIRS, STEPS, advice, crowds, edges, pairs, steps, teacher, warnings
 from mentorch.reports._format import MISSING, count, dig, duration, number, shorten, text
 from mentorch.reports._generations import generations
+from mentorch.reports._html import document, facts_table, html_table, section, words_of
 from mentorch.reports._looks import looks
 from mentorch.reports._plot import Picture
 from mentorch.reports._read import Run
@@ -15,10 +14,6 @@ from mentorch.reports._table import costs, measures, networks, table, together
 from mentorch.reports._tasks import tasks_table
 from mentorch.reports._trials import image, told, trials
 from mentorch.reports._words import EPOCHS, failures, remarks, sentence
-
-# the browser itself then refuses scripts and anything that is not in the file
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-
 
 TERMS = (
     "The share of each edge in the sum of the weighted losses, mean over seeds; methods with one term are left out, "
@@ -45,56 +40,45 @@ def page(runs: list[tuple[Run, list[Picture]]]) -> str:
     names = [run.study.name for run, _ in runs]
     title = shorten(", ".join(names), 120)
     if len(runs) == 1:
-        body = f"<header><h1>{_text(title)}</h1>{_about(runs[0][0])}</header>{_sections(*runs[0], level=2)}"
+        body = f"<header><h1>{words_of(title)}</h1>{_about(runs[0][0])}</header>{_sections(*runs[0], level=2)}"
     else:
         marks = [f"run-{i + 1}" for i in range(len(runs))]
-        links = [f'<li><a href="#{mark}">{_text(name)}</a></li>' for mark, name in zip(marks, names, strict=True)]
+        links = [f'<li><a href="#{mark}">{words_of(name)}</a></li>' for mark, name in zip(marks, names, strict=True)]
         body = f"<header><h1>{len(runs)} runs compared</h1><nav><ul>{''.join(links)}</ul></nav></header>"
-        body += _section("All runs", _table(together([run.study for run, _ in runs]), "runs"), 2)
+        body += section("All runs", html_table(together([run.study for run, _ in runs]), "runs"), 2)
         for mark, (run, figures) in zip(marks, runs, strict=True):
-            head = f'<h2 id="{mark}">{_text(run.study.name)}</h2>{_about(run)}'
+            head = f'<h2 id="{mark}">{words_of(run.study.name)}</h2>{_about(run)}'
             body += f"<article>{head}{_sections(run, figures, level=3)}</article>"
-    style = files("mentorch.reports").joinpath("page.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(title)} · mentorch</title>\n<style>\n{style}</style>\n"
-        f"</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
+    return document(title, body)
 
 
 def _sections(run: Run, found: list[Picture], level: int) -> str:
     study = run.study
     other = f"Other measures, {study.split} split, {EPOCHS[study.which]}"
-    notes = "".join(f"<li>{_text(note)}</li>" for note in run.notes)
+    notes = "".join(f"<li>{words_of(note)}</li>" for note in run.notes)
     return "".join(
         [
-            f'<p class="result">{_text(sentence(study.results))}</p>',
-            "".join(f'<p class="failed">{_text(line)}</p>' for line in warnings(study)),
-            _section("Results", _results(run), level),
-            _section(other, _table(measures(study)), level),
-            _section("Tasks", _table(tasks_table(study.results)), level),
-            _section("Generations", _table(generations(study)) + _figures(found, "generations"), level),
-            _section("Search", _search(run, found), level),
-            _section("Training curves", _figures(found, "curves"), level),
-            _section("Loss terms", _figures(found, "terms", TERMS), level),
-            _section("Diagnosis", _diagnosis(run, found, level + 1), level),
-            _section("Spaces", _figures(found, "space"), level),
-            _section("Accuracy and size", _figures(found, "size"), level),
-            _section("Knowledge transfer graphs", _figures(found, "graph", SHADING), level),
-            _section("Cost", _table(networks(study.results)) + _table(costs(study)), level),
-            _section("Data", _facts(_data(study.results)), level),
-            _section("Configuration", f"<pre>{escape(run.recipe)}</pre>" if run.recipe else "", level),
-            _section("Environment", _facts(run.environment), level),
-            _section("How to reproduce", _reproduce(run), level),
-            _section("Missing from this run", f"<ul>{notes}</ul>" if notes else "", level),
+            f'<p class="result">{words_of(sentence(study.results))}</p>',
+            "".join(f'<p class="failed">{words_of(line)}</p>' for line in warnings(study)),
+            section("Results", _results(run), level),
+            section(other, html_table(measures(study)), level),
+            section("Tasks", html_table(tasks_table(study.results)), level),
+            section("Generations", html_table(generations(study)) + _figures(found, "generations"), level),
+            section("Search", _search(run, found), level),
+            section("Training curves", _figures(found, "curves"), level),
+            section("Loss terms", _figures(found, "terms", TERMS), level),
+            section("Diagnosis", _diagnosis(run, found, level + 1), level),
+            section("Spaces", _figures(found, "space"), level),
+            section("Accuracy and size", _figures(found, "size"), level),
+            section("Knowledge transfer graphs", _figures(found, "graph", SHADING), level),
+            section("Cost", html_table(networks(study.results)) + html_table(costs(study)), level),
+            section("Data", facts_table(_data(study.results)), level),
+            section("Configuration", f"<pre>{escape(run.recipe)}</pre>" if run.recipe else "", level),
+            section("Environment", facts_table(run.environment), level),
+            section("How to reproduce", _reproduce(run), level),
+            section("Missing from this run", f"<ul>{notes}</ul>" if notes else "", level),
         ]
     )
-
-
-def _section(title: str, body: str, level: int) -> str:
-    return f"<section><h{level}>{_text(title)}</h{level}>{body}</section>\n" if body else ""
 
 
 def _about(run: Run) -> str:
@@ -102,29 +86,29 @@ def _about(run: Run) -> str:
     created = text(results.get("created") or "")[:16].replace("T", " ")
     seconds = duration(results.get("seconds")).strip(MISSING)
     words = [text(word) for word in (results.get("kind"), dig(results, "data", "name"), created, seconds) if word]
-    return f'<p class="about">{_text(" · ".join(words))}</p>' if words else ""
+    return f'<p class="about">{words_of(" · ".join(words))}</p>' if words else ""
 
 
 def _results(run: Run) -> str:
     study = run.study
     rows = table(study.results)
-    failed = "".join(f'<li class="failed">{_text(line)}</li>' for line in failures(study))
-    note = f'<p class="note">{_text(" ".join(remarks(study)))}</p>' if rows else "<p>No method was run.</p>"
-    return _table(rows) + note + (f"<p>Failed:</p><ul>{failed}</ul>" if failed else "")
+    failed = "".join(f'<li class="failed">{words_of(line)}</li>' for line in failures(study))
+    note = f'<p class="note">{words_of(" ".join(remarks(study)))}</p>' if rows else "<p>No method was run.</p>"
+    return html_table(rows) + note + (f"<p>Failed:</p><ul>{failed}</ul>" if failed else "")
 
 
 def _search(run: Run, found: list[Picture]) -> str:
     if not run.search:
         return ""
-    words = f"<p>{_text(told(run.search))}</p>"
-    return words + _table(trials(run.search), "trials") + _figures(found, "trials")
+    words = f"<p>{words_of(told(run.search))}</p>"
+    return words + html_table(trials(run.search), "trials") + _figures(found, "trials")
 
 
 def _diagnosis(run: Run, found: list[Picture], level: int) -> str:
     """What went on inside: in words, in tables, in pictures."""
     seen = looks(run)
-    words = "".join(f"<p>{_text(line)}</p>" for line in teacher(run.study))
-    loud = "".join(f"<li>{_text(line)}</li>" for line in advice(seen))
+    words = "".join(f"<p>{words_of(line)}</p>" for line in teacher(run.study))
+    loud = "".join(f"<li>{words_of(line)}</li>" for line in advice(seen))
     parts = [
         ("Edges", _noted(edges(seen), EDGES + crowds(seen)) + (f"<ul>{loud}</ul>" if loud else "")),
         ("Shares of the gradient", _figures(found, "gradients", GRADIENTS)),
@@ -133,42 +117,11 @@ def _diagnosis(run: Run, found: list[Picture], level: int) -> str:
         ("Who tells whom", _figures(found, "matrix", MATRICES)),
         ("What a step is spent on", _noted(steps(seen), STEPS, "methods")),
     ]
-    return words + "".join(_section(title, body, level) for title, body in parts)
+    return words + "".join(section(title, body, level) for title, body in parts)
 
 
 def _noted(rows: list[dict[str, str]], note: str, kind: str = "looks") -> str:
-    return f'{_table(rows, kind)}<p class="note">{_text(note)}</p>' if rows else ""
-
-
-def _table(rows: list[dict[str, str]], kind: str = "methods") -> str:
-    if not rows:
-        return ""
-    head = "".join(f'<th scope="col">{_text(name)}</th>' for name in rows[0])
-    body = ""
-    for row in rows:
-        first, *cells = row.values()
-        long = ' class="long"' if len(first) > 20 else ""
-        body += (
-            f'<tr><th scope="row"{long}>{_text(first)}</th>{"".join(f"<td>{_text(cell)}</td>" for cell in cells)}</tr>'
-        )
-    return _scroll(f'<table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
-
-
-def _facts(facts: dict[str, Any]) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{_text(name)}</th><td>{_value(value)}</td></tr>' for name, value in facts.items()
-    )
-    return _scroll(f'<table class="facts"><tbody>{rows}</tbody></table>') if rows else ""
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, dict):
-        return "<br>".join(f"{_text(name)}: {_value(item)}" for name, item in value.items())
-    return _text(MISSING if value is None else json.dumps(value) if isinstance(value, list) else value)
-
-
-def _scroll(body: str) -> str:
-    return f'<div class="scroll" tabindex="0">{body}</div>'
+    return f'{html_table(rows, kind)}<p class="note">{words_of(note)}</p>' if rows else ""
 
 
 def _figures(found: list[Picture], kind: str, note: str = "") -> str:
@@ -176,11 +129,11 @@ def _figures(found: list[Picture], kind: str, note: str = "") -> str:
     for picture in (one for one in found if one.kind == kind):
         drawn = image(picture) if kind == "trials" else picture.inline()
         drawing = f'<div class="scroll">{drawn}</div>'
-        caption = f"<figcaption>{_text(picture.caption)}</figcaption>"
+        caption = f"<figcaption>{words_of(picture.caption)}</figcaption>"
         # where a caption is the name of a method it belongs above the drawing, an explanation below
         drawing += f"<pre>{escape(picture.words)}</pre>" if picture.words else ""
         figures += f"<figure>{caption + drawing if note else drawing + caption}</figure>"
-    words = f'<p class="note">{_text(note)}</p>' if note else ""
+    words = f'<p class="note">{words_of(note)}</p>' if note else ""
     return f'{words}<div class="figures {kind}">{figures}</div>' if figures else ""
 
 
@@ -196,7 +149,3 @@ def _reproduce(run: Run) -> str:
     return (
         "<pre>mentorch run recipe.yaml</pre><p>The recipe above, in the folder of this run, repeats these numbers.</p>"
     )
-
-
-def _text(value: object) -> str:
-    return escape(text(value).replace(" %", "\u00a0%"))

@@ -17,6 +17,7 @@ from mentorch.reports._generations import generations
 from mentorch.reports._looks import Looks, looks
 from mentorch.reports._page import page
 from mentorch.reports._plot import Picture
+from mentorch.reports._ranking import is_ranking, write_ranking
 from mentorch.reports._read import Run, read
 from mentorch.reports._study import Study
 from mentorch.reports._table import table, together
@@ -45,6 +46,8 @@ def write(runs: Path | Sequence[Path], out: Path | None = None) -> Path:
         RunError: if a results.json is missing or damaged, or ``out`` cannot be written.
     """
     folders = [runs] if isinstance(runs, Path) else list(runs)
+    if len(folders) == 1 and is_ranking(folders[0]):
+        return write_ranking(folders[0], out or folders[0])
     if not folders:
         raise UsageError("no run to report on: name at least one run folder")
     if out is None and len(folders) > 1:

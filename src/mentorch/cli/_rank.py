@@ -1,0 +1,128 @@
+"""``mentorch rank``."""
+
+import datetime
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer
+from torch import Tensor
+
+from mentorch import transferability, zoo
+from mentorch._errors import RunError, UsageError, unknown
+from mentorch._files import write_json
+from mentorch.cli import _training
+from mentorch.cli._rank_recipe import RankRecipe
+from mentorch.cli._run import Session
+from mentorch.cli._terminal import err, out, show_table
+from mentorch.comparison import environment
+from mentorch.data import Dataset, Split
+from mentorch.data._splits import subset
+from mentorch.transferability import Ranking, Row
+
+SCHEMA = "mentorch.ranking/1"
+
+
+def run(recipe: RankRecipe, session: Session) -> None:
+    """Rank, write the run folder, show the table; then teach a student, if that was asked for."""
+    data = _training.dataset(recipe, recipe.train_size)
+    count = min(recipe.samples, len(data.train))
+    shown = data.train.select(subset(data.train.labels, count, recipe.split_seed))
+    scores = [_score(name) for name in recipe.scores]
+    entries = list(zoo.entries(recipe.zoo))
+    usable = sum(not entry.failure for entry in entries)
+    names = ", ".join(recipe.scores)
+    session.tell(f"{usable} of {len(entries)} networks in {recipe.zoo}; {len(shown)} images of {data.name}: {names}")
+    if session.dry_run:
+        return
+    with session.hold():
+        ranking = _rank(recipe, session, entries, shown, data, scores)
+        results = _results(recipe, session, data, ranking)
+        write_json(session.folder / "results.json", results)
+        write_json(session.folder / "environment.json", environment())
+        _finish(session, results)
+        if not ranking.ranked:
+            raise RunError(
+                f"no network of {recipe.zoo} could be ranked, the first failed by: {ranking.rows[0].failure}"
+            )
+
+
+def _rank(
+    recipe: RankRecipe,
+    session: Session,
+    entries: list[zoo.Entry],
+    shown: Split,
+    data: Dataset,
+    scores: list[Callable[..., Tensor]],
+) -> Ranking:
+    shown = shown.to(_training.device(recipe))
+
+    def tell(row: Row) -> None:
+        first = recipe.scores[0]
+        words = row.failure or f"{first} {row.column(first):.4f}  ({row.seconds:.1f} s)"
+        session.tell(f"{row.name}: {words}")
+
+    return transferability.rank(
+        entries,
+        shown.images,
+        shown.labels,
+        scores=scores,
+        reference=zoo.load(recipe.reference, trust=recipe.trust) if recipe.reference is not None else None,
+        at=recipe.at,
+        classes=data.num_classes,
+        probes=recipe.probes,
+        trust=recipe.trust,
+        batch_size=recipe.eval_batch_size,
+        on_row=tell,
+    )
+
+
+def _score(name: str) -> Callable[..., Tensor]:
+    """``knn`` or ``knn:k=5``."""
+    known = transferability.catalogue()
+    base, _, option = name.partition(":")
+    if base not in known:
+        raise unknown("score", base, known)
+    if not option:
+        return known[base].function
+    key, _, value = option.partition("=")
+    try:
+        return functools.partial(known[base].function, **{key: json.loads(value)})
+    except ValueError as error:
+        raise UsageError(f"score {name!r}: an option is written {base}:NAME=NUMBER") from error
+
+
+def _results(recipe: RankRecipe, session: Session, data: Dataset, ranking: Ranking) -> dict[str, Any]:
+    """What the run folder keeps; ``docs/results.md``."""
+    return {
+        "schema": SCHEMA,
+        "name": session.folder.name,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "zoo": str(Path(recipe.zoo)),
+        "data": {
+            "name": data.name,
+            "classes": data.num_classes,
+            "train": len(data.train),
+            "note": data.note,
+            "fingerprint": data.fingerprint,
+        },
+        **ranking.to_plain(),
+    }
+
+
+def _finish(session: Session, results: dict[str, Any]) -> None:
+    """Show the ranking and write its page."""
+    from mentorch.reports import ranking_sentence, ranking_table, write
+
+    page = write(session.folder) if session.recipe.results else None
+    for warning in results["warnings"]:
+        err.print(f"warning: {warning}", markup=False, soft_wrap=True)
+    if session.as_json:
+        typer.echo(json.dumps(results, indent=2))
+    else:
+        show_table(ranking_table(results), title=f"{session.folder.name}: {results['data']['name']}")
+        out.print(ranking_sentence(results), markup=False)
+    if page is not None:
+        err.print(f"report: {page}", markup=False, soft_wrap=True)
