@@ -29,6 +29,16 @@ def specialist(folder: Path, classes: tuple[str, ...], network: str = "cnn_small
     return folder
 
 
+def rgb(folder: Path, classes: tuple[str, ...]) -> Path:
+    """The same for photographs."""
+    made = networks.build("cnn_tiny", num_classes=len(classes))
+    size = zoo.Input(3, (8, 8), (0.5,) * 3, (0.5,) * 3)
+    zoo.save(
+        made, folder, zoo.Card(folder.name, "cnn_tiny", {"num_classes": len(classes)}, classes=classes, input=size)
+    )
+    return folder
+
+
 @pytest.fixture
 def teachers(mentorch, tmp_path: Path) -> tuple[Path, Path]:
     return specialist(tmp_path / "low", LOW), specialist(tmp_path / "high", HIGH, "cnn_tiny")
@@ -148,6 +158,35 @@ def test_images_without_labels(teachers) -> None:
     assert "training images without labels; validation and test digits" in test["data"]["note"]
     assert test["data"]["train"] == len(load("digits").train)  # those of class 9 as well
     assert test["data"]["test"] < len(load("digits").test)
+
+
+def test_a_folder_of_images_without_labels(mentorch, tmp_path: Path) -> None:
+    birds = pictures(tmp_path / "birds", ("crow", "duck"))
+    given = tuple(
+        f"{name}={rgb(tmp_path / name, own)}" for name, own in (("b", ("crow", "duck")), ("c", ("hat", "sock")))
+    )
+    words = ("amalgamate", *QUICK[:-2], "--batch-size", "10", "--methods", "kd", "--student", "cnn_tiny")
+    pool = tmp_path / "pool"
+    for file in (tmp_path / "birds").rglob("*.png"):
+        (pool / file.parent.name).mkdir(parents=True, exist_ok=True)
+        (pool / file.parent.name / f"{file.parent.parent.name}-{file.name}").write_bytes(file.read_bytes())
+    own = ("--data", f"images:{pool}", "--image-size", "8")
+    result = call(*words, "--teachers", *given, *own, "--test", birds, "--name", "a")
+    assert result.code == 0, result.err
+    assert (results("a")["data"]["train"], results("a")["data"]["test"]) == (40, 8)
+    assert "has no labels: name labelled data" in call(*words, "--teachers", *given, *own).error
+    assert "has no labels to test with" in call(*words, "--teachers", *given, *own, "--test", f"images:{pool}").error
+    fresh = ("b=cnn_tiny", "c=cnn_tiny", "--data", f"images:{pool}+images:{tmp_path / 'birds'}", "--test", birds)
+    assert f"teacher b (cnn_tiny) is to be trained, and images:{pool}" in call(*words, "--teachers", *fresh).error
+    (tmp_path / "none").mkdir()
+    empty = ("--data", f"images:{tmp_path / 'none'}", "--test", birds)
+    assert "none holds no image" in call(*words, "--teachers", *given, *empty).error
+
+
+def test_a_student_whose_head_has_another_width(teachers) -> None:
+    result = call("amalgamate", *QUICK, "--teachers", *teachers, "--methods", "kd", "--student", teachers[0])
+    assert result.code == 2
+    assert "knows 5 classes, 'digits' has 9" in result.error
 
 
 def test_labels_that_do_not_count_are_not_learned(teachers) -> None:

@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from mentorch import RunError, UsageError
-from mentorch.data import Batches, Dataset, load, standard
+from mentorch.data import Batches, Dataset, load, standard, unlabelled
 
 
 def together(data: Dataset) -> torch.Tensor:
@@ -164,3 +164,22 @@ def test_wrong_requests_are_refused(clean):
         load(f"folder:{clean}", image_size=-3)
     with pytest.raises(UsageError, match="does not exist"):
         load(f"folder:{clean / 'nowhere'}")
+
+
+def test_images_without_labels_are_all_those_below_a_folder(tmp_path, write_photos):
+    write_photos(tmp_path / "a", {"deep": 3})
+    write_photos(tmp_path, {"b": 2})
+    data = unlabelled(tmp_path, image_size=8)
+    assert (data.classes, data.num_classes, data.channels, data.image_size) == ((), 0, 3, 8)
+    assert (len(data.train), len(data.validation), len(data.test)) == (5, 0, 0)
+    assert data.note == "5 images without labels"
+    few, fewer = (unlabelled(tmp_path, image_size=8, train_size=n) for n in (4, 2))
+    assert set(fewer.train.index.tolist()) < set(few.train.index.tolist())
+    assert torch.equal(few.train.images, data.train.select(few.train.index).images)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UsageError, match="none holds no image"):
+        unlabelled(tmp_path / "none")
+    with pytest.raises(UsageError, match="nowhere does not exist"):
+        unlabelled(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="image_size must be 1 or more, not 0"):
+        unlabelled(tmp_path, image_size=0)

@@ -15,7 +15,9 @@ class AmalgamateRecipe(Recipe):
 
     command: Literal["amalgamate"] = "amalgamate"
     data: str = option(
-        "digits", "images to learn from, labels unused: a name or folder:PATH, several joined by +", "Data"
+        "digits",
+        "images to learn from, labels unused: a name, folder:PATH, or images:PATH without labels; several joined by +",
+        "Data",
     )
     test: str | None = option(None, "data with labels that validates and tests; that of --data unless given", "Data")
     teachers: tuple[str, ...] = option(

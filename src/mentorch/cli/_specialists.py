@@ -15,11 +15,12 @@ from mentorch.cli import _networks, _training
 from mentorch.cli._amalgamate_recipe import AmalgamateRecipe
 from mentorch.cli._run import Session
 from mentorch.comparison import measure, outputs, training_batches
-from mentorch.data import Batches, Dataset, LabelSpace, Normalize, Resize, Split, join
+from mentorch.data import Batches, Dataset, LabelSpace, Normalize, Resize, Split, join, unlabelled
 from mentorch.methods import supervise
 from mentorch.networks import state_hash
 
 SEED = 0
+UNLABELLED = "images"  # what images:PATH begins with
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,20 @@ class Specialist:
 
 def data_sets(recipe: AmalgamateRecipe, names: str) -> dict[str, Dataset]:
     """The data sets of ``A+B``."""
-    found = {}
-    for name in names.split("+"):
-        size = recipe.image_size if name.startswith("folder:") else None
-        found[name] = _training.dataset(recipe.model_copy(update={"data": name, "image_size": size}), recipe.train_size)
+    found = {name: _data_set(recipe, name) for name in names.split("+")}
     if len(found) < names.count("+") + 1:
         raise UsageError(f"a data set is there twice in {names!r}")
     return found
+
+
+def _data_set(recipe: AmalgamateRecipe, name: str) -> Dataset:
+    kind, _, path = name.partition(":")
+    if kind == UNLABELLED:
+        if recipe.test is None:
+            raise UsageError(f"{name} has no labels: name labelled data that validates and tests with --test")
+        return unlabelled(path, image_size=recipe.image_size, train_size=recipe.train_size)
+    size = recipe.image_size if kind == "folder" else None
+    return _training.dataset(recipe.model_copy(update={"data": name, "image_size": size}), recipe.train_size)
 
 
 def planned(recipe: AmalgamateRecipe, sets: Mapping[str, Dataset]) -> dict[str, Specialist]:
@@ -103,6 +111,8 @@ def _to_train(
             f"{len(recipe.teachers)} teachers, joined by +, not {len(sets)}"
         )
     data = list(sets.values())[number]
+    if not data.classes:
+        raise UsageError(f"teacher {name} ({network}) is to be trained, and {data.name} has no labels")
     torch.manual_seed(SEED)
     made = _networks.make(network, data, new_head=True)
     return Specialist(made.network, made.name, data.classes, _training.view(recipe, data), made, data=data)
@@ -152,6 +162,8 @@ def joint_data(recipe: AmalgamateRecipe, sets: Mapping[str, Dataset], space: Lab
         UsageError: if images differ in shape, or nobody knows what they show.
     """
     labelled = data_sets(recipe, recipe.test) if recipe.test is not None else sets
+    if blind := [name for name, data in labelled.items() if not data.classes]:
+        raise UsageError(f"{blind[0]} has no labels to test with")
     places = {name: k for k, name in enumerate(space.names)}
     parts = {name: tuple(places.get(c, -1) for c in data.classes) for name, data in labelled.items()}
     if not any(k >= 0 for classes in parts.values() for k in classes):

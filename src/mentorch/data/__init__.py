@@ -10,7 +10,7 @@ from mentorch.data._geometry import Flip, PadCrop
 from mentorch.data._join import join, only
 from mentorch.data._keys import below, draw, sample_keys, uniform
 from mentorch.data._label_space import LabelSpace
-from mentorch.data._load import load
+from mentorch.data._load import load, unlabelled
 from mentorch.data._normalize import Normalize
 from mentorch.data._resize import Resize
 from mentorch.data._sources import names
@@ -42,4 +42,5 @@ __all__ = [
     "sample_keys",
     "standard",
     "uniform",
+    "unlabelled",
 ]

@@ -58,6 +58,20 @@ def list_folder(root: Path) -> Listing:
     return Listing(classes, splits)
 
 
+def list_images(root: Path) -> list[Path]:
+    """All image files of a folder and of the folders in it, sorted.
+
+    Raises:
+        UsageError: if there is no such folder, or no image in it.
+    """
+    if not root.is_dir():
+        raise UsageError(f"folder {root} does not exist")
+    found = sorted(file for file in root.rglob("*") if file.suffix.lower() in _IMAGES and file.is_file())
+    if not found:
+        raise UsageError(f"{root} holds no image ({', '.join(sorted(_IMAGES))})")
+    return found
+
+
 def read_images(files: list[tuple[Path, int]], size: int) -> Arrays:
     """Decode image files as RGB, shorter side resized to ``size``, centre cropped.
 

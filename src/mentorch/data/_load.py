@@ -11,7 +11,7 @@ from mentorch.data._archives import Arrays
 from mentorch.data._dataset import Dataset, Split
 from mentorch.data._fetch import fetch
 from mentorch.data._find import find, not_found
-from mentorch.data._folder import list_folder, read_images
+from mentorch.data._folder import list_folder, list_images, read_images
 from mentorch.data._sources import Source, source_named
 from mentorch.data._splits import hold_out, part_size, subset
 
@@ -85,6 +85,31 @@ def load(
     )
 
 
+def unlabelled(path: str | Path, *, image_size: int | None = None, train_size: int | None = None) -> Dataset:
+    """Photographs that nobody labelled, to learn from a teacher: all images below a folder.
+
+    Args:
+        path: a folder; how its images are sorted into others does not matter.
+        image_size: see `load`.
+        train_size: keep so many, always the same ones; a smaller choice is contained in a larger one.
+
+    Returns:
+        A data set without classes: all images are in its training split, with labels that mean nothing; validation and
+        test are empty.
+
+    Raises:
+        UsageError: if there is no such folder or image, or a size is impossible.
+        RunError: naming the first file that cannot be decoded.
+    """
+    root, size = Path(path).expanduser(), FOLDER_SIZE if image_size is None else image_size
+    _check_size(size)
+    whole = _split(read_images([(file, 0) for file in list_images(root)], size))
+    train = whole if train_size is None else whole.select(subset(whole.labels, train_size, 0))
+    none = whole.select(torch.arange(0))
+    note = f"{len(train)} images without labels"
+    return Dataset.of(f"images:{path}", train=train, validation=none, test=none, classes=(), note=note)
+
+
 def _official(name: str, root: Path | None, download: bool, image_size: int | None) -> _Official:
     if name.startswith("folder:"):
         return _read_folder(Path(name.removeprefix("folder:")).expanduser(), image_size or FOLDER_SIZE)
@@ -123,8 +148,7 @@ def _read_digits() -> _Official:
 
 
 def _read_folder(root: Path, size: int) -> _Official:
-    if size < 1:
-        raise UsageError(f"image_size must be 1 or more, not {size}")
+    _check_size(size)
     listing = list_folder(root)
     parts = {name: _split(read_images(files, size)) for name, files in listing.splits.items()}
     notes = ["validation is the folder's own"] if "validation" in parts else []
@@ -137,6 +161,11 @@ def _read_folder(root: Path, size: int) -> _Official:
     return _Official(
         f"folder:{root}", train, test, listing.classes, mirror=True, validation=parts.get("validation"), note=note
     )
+
+
+def _check_size(size: int) -> None:
+    if size < 1:
+        raise UsageError(f"image_size must be 1 or more, not {size}")
 
 
 def _without_test(split: Split) -> tuple[Split, Split]:
