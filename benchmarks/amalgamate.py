@@ -1,8 +1,10 @@
-"""Specialists of a data set, each with its share of the classes, into one student without labels, beside all baselines.
+r"""Specialists of a data set, each with its share of the classes, into one student without labels, with all baselines.
 
     python benchmarks/amalgamate.py                                        # CIFAR-10, 2000 images, 10 epochs, 3 seeds
-    python benchmarks/amalgamate.py --data cifar100 --teachers resnet8 cnn_small resnet14 wrn_10_1 --out runs/quarters
+    python benchmarks/amalgamate.py --data cifar100 --teachers resnet8 cnn_medium wrn_10_1 resnet8 \
+        --teacher-size 9000 --teacher-epochs 15 --epochs 8 --out runs/quarters
     python benchmarks/amalgamate.py --train-size 45000 --teacher-size 45000 --epochs 60 --student resnet20
+    python benchmarks/amalgamate.py --step                                 # only what a step costs, in half a minute
 
 The data set must be where `mentorch data list` looks for it. A run folder for `mentorch report` is written, the table
 of docs/amalgamation.md printed, and a step of the graph measured against a loop by hand with the same networks. For
@@ -69,7 +71,7 @@ def together(folders: dict[str, Path], shares: dict[str, tuple[str, ...]], data:
 
 
 def step_time(
-    teachers: dict[str, nn.Module], student: nn.Module, space: LabelSpace, images: torch.Tensor, repeats: int = 40
+    teachers: dict[str, nn.Module], student: nn.Module, space: LabelSpace, images: torch.Tensor, steps: int = 20
 ) -> float:
     """Seconds of a step of the graph over seconds of one written by hand, medians of interleaved measurements."""
     graph = amalgamate(teachers, student, space=space, example=(images[:2],))
@@ -84,7 +86,7 @@ def step_time(
         return sum(graph(images).values())
 
     seconds: dict[str, list[float]] = {"graph": [], "hand": []}
-    for _ in range(repeats):
+    for _ in range(steps):
         for name, loss in (("graph", of_graph), ("hand", by_hand)):
             began = time.perf_counter()
             optimizer.zero_grad()
@@ -92,6 +94,17 @@ def step_time(
             optimizer.step()
             seconds[name].append(time.perf_counter() - began)
     return statistics.median(seconds["graph"]) / statistics.median(seconds["hand"])
+
+
+def step_times(teachers: dict[str, nn.Module], student: str, shares: dict[str, tuple[str, ...]], repeats: int) -> None:
+    """The ratio several times, and its median."""
+    space, images = LabelSpace.union(shares), torch.rand(64, 3, 32, 32)
+    learner = networks.build(student, num_classes=len(space))
+    ratios = sorted(step_time(teachers, learner, space, images) for _ in range(repeats))
+    listed = ", ".join(f"{ratio:.3f}" for ratio in ratios)
+    print(
+        f"a step of the graph takes {statistics.median(ratios):.3f} times that of a loop by hand ({listed})", flush=True
+    )
 
 
 def main() -> None:
@@ -107,8 +120,16 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=["scratch", "kd", "cfl", "layerwise"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--variant", default="kamal")
+    parser.add_argument("--repeats", type=int, default=5, help="of the measurement of a step")
+    parser.add_argument("--step", action="store_true", help="measure a step with untrained networks, and nothing else")
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    if asked.step:
+        names = {f"part{i + 1}": tuple(f"{i}.{k}" for k in range(5)) for i in range(len(asked.teachers))}
+        pairs = zip(names, asked.teachers, strict=True)
+        made = {name: networks.build(network, num_classes=5).eval() for name, network in pairs}
+        step_times(made, asked.student, names, asked.repeats)
+        return
     data = load(asked.data, train_size=asked.teacher_size)
     share = data.num_classes // len(asked.teachers)
     shares = {f"part{i + 1}": data.classes[i * share :][:share] for i in range(len(asked.teachers))}
@@ -118,10 +139,7 @@ def main() -> None:
     }
     together(folders, shares, data)
     given = {name: zoo.load(folder)[0] for name, folder in folders.items()}
-    batch = data.train.images[:64].float() / 255
-    space = LabelSpace.union(shares)
-    ratio = step_time(given, networks.build(asked.student, num_classes=len(space)), space, batch)
-    print(f"a step of the graph takes {ratio:.3f} times that of a loop by hand", flush=True)
+    step_times(given, asked.student, shares, asked.repeats)
     words = ["amalgamate", "--teachers", *(f"{name}={folder}" for name, folder in folders.items())]
     words += ["--student", asked.student, "--data", asked.data, "--augment", "standard"]
     words += ["--train-size", asked.train_size, "--val-fraction", 0.02, "--epochs", asked.epochs]
