@@ -11,6 +11,7 @@ from mentorch.data import LabelSpace, Normalize
 from mentorch.methods import LayerwiseStage, layerwise
 from mentorch.methods._amalgamate._codes import Codes, Seen, read
 from mentorch.methods._amalgamate._relay import Relay
+from mentorch.training import On
 
 SPACE = LabelSpace.union({"a": "uvw", "b": "xy"})
 IMAGES = torch.rand(24, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -160,6 +161,26 @@ def test_every_stage_is_resumed(tmp_path: Path):
         again = once(tmp_path / f"{stop}", resume=True)
         assert all(torch.equal(value, whole[key]) for key, value in again.items())
     assert sorted(p.name for p in (tmp_path / "whole").iterdir() if p.is_dir()) == ["1-codes", "2-layers", "3-together"]
+
+
+@pytest.mark.parametrize("stage", ["codes", "layers", "together"])
+def test_a_stage_that_was_interrupted_goes_on_to_the_same_bits(tmp_path: Path, stage: str):
+    def interrupt(training: object) -> None:
+        raise KeyboardInterrupt
+
+    def once(folder: Path, fits: object = train, resume: bool = False) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        student, own = plain(6, 12, classes=5), teachers()
+        run(student, own, fit=fits, run=folder, resume=resume)
+        return student.state_dict()
+
+    whole = once(tmp_path / "whole")
+    fits = dict.fromkeys(("codes", "layers", "together"), train)
+    fits[stage] = functools.partial(train, callbacks=(On("epoch", interrupt, at=(3,)),))
+    with pytest.raises(KeyboardInterrupt):
+        once(tmp_path / "part", fits)
+    again = once(tmp_path / "part", resume=True)
+    assert all(torch.equal(value, whole[key]) for key, value in again.items())
 
 
 def one() -> nn.Module:

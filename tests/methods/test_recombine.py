@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mentorch import UsageError, fit, freeze, networks
 from mentorch.data import LabelSpace, Normalize
 from mentorch.methods import Round, recombine
+from mentorch.training import On
 
 SPACE = LabelSpace.union({"a": "uvw", "b": "xy"})
 IMAGES = torch.rand(24, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -36,7 +37,7 @@ def run(own=None, **options) -> list[Round]:
     return list(recombine(own or teachers(), TRAIN, train, space=options.pop("space", SPACE), **options))
 
 
-@pytest.mark.parametrize("make", [networks.cnn_small, networks.resnet8, networks.wrn_10_1, networks.mobilenet_v2])
+@pytest.mark.parametrize("make", [networks.resnet8, networks.vgg8, networks.wrn_10_1, networks.mobilenet_v2])
 @pytest.mark.parametrize("frozen", [False, True], ids=["plain", "frozen"])
 def test_it_begins_as_all_teachers_at_once(make, frozen: bool):
     own = {name: (freeze(net) if frozen else net).double() for name, net in teachers(make).items()}
@@ -75,6 +76,22 @@ def test_all_rounds_are_resumed(tmp_path: Path):
     whole = weights(tmp_path / "whole")
     weights(tmp_path / "part", stop=2)
     again = weights(tmp_path / "part", resume=True)
+    assert all(torch.equal(value, whole[key]) for key, value in again.items())
+
+
+def test_a_round_that_was_interrupted_goes_on_to_the_same_bits(tmp_path: Path):
+    def interrupt(training: object) -> None:
+        raise KeyboardInterrupt
+
+    def once(folder: Path, fitted=train, resume: bool = False) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        rounds = list(recombine(teachers(), TRAIN, fitted, space=SPACE, rounds=2, run=folder, resume=resume))
+        return rounds[-1].network.state_dict()
+
+    whole = once(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        once(tmp_path / "part", functools.partial(train, callbacks=(On("epoch", interrupt, at=(2,)),)))
+    again = once(tmp_path / "part", resume=True)
     assert all(torch.equal(value, whole[key]) for key, value in again.items())
 
 
