@@ -120,6 +120,7 @@ def test_the_rate_at_the_last_step_is_that_of_its_number(digits: Dataset, option
         ({"ema": 0.5}, {"ema": 0.5}),
         ({"precision": "bf16-mixed"}, {"precision": "bf16-mixed"}),
         ({"compile": True}, {"compile": True}),
+        ({"channels_last": True}, {"channels_last": True}),
         ({"tensorboard": False}, {"tensorboard": False}),
         ({"device": "cpu"}, {"device": "cpu"}),
     ],

@@ -795,3 +795,74 @@ def test_alternating_differs_from_simultaneous_and_resumes(data: MakeData, tmp_p
     assert same(state(resumed, "b"), state(whole, "b"))
     with pytest.raises(RunError, match="turns"):
         train("simultaneous", run=tmp_path, resume=True)
+
+
+# layout
+
+
+def images(batches: int, size: int = 8) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        (torch.randn(size, 3, 8, 8, generator=generator), torch.randint(0, 3, (size,), generator=generator))
+        for _ in range(batches)
+    ]
+
+
+def convolutions() -> Graph:
+    """Two convolutional networks, of which one teaches, and the layout of the maps between them."""
+
+    def network() -> nn.Sequential:
+        stem = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2))
+        return nn.Sequential(stem, nn.Conv2d(8, 6, 3), nn.Flatten(), nn.Linear(6, 3))
+
+    torch.manual_seed(0)
+    edges = [
+        Edge("labels", "s", F.cross_entropy),
+        Edge("t", "s", F.mse_loss),
+        Edge("t.0", "s.0", F.mse_loss, adapter=nn.Conv2d(8, 8, 1)),
+    ]
+    return Graph({"t": freeze(network()), "s": network()}, edges)
+
+
+def test_channels_last_are_the_same_numbers_in_another_order(tmp_path: Path) -> None:
+    plain, other = convolutions(), convolutions()
+    for graph, last in ((plain, False), (other, True)):
+        layouts: set[bool] = set()
+        for node in graph.nodes.values():
+            node[0].register_forward_hook(
+                lambda _, __, out, into=layouts: into.add(out.is_contiguous(memory_format=torch.channels_last))
+            )
+        history = fit(
+            graph,
+            images(4),
+            optimizer=partial(SGD, lr=0.01, momentum=0.9),
+            epochs=2,
+            channels_last=last,
+            validation=images(1),
+            run=tmp_path / str(last),
+        )
+        assert layouts == {last}
+        assert history.best_epoch
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+    assert state_hash(other.nodes["t"]) == state_hash(plain.nodes["t"])
+
+
+def test_channels_last_are_resumed_exactly(tmp_path: Path) -> None:
+    def train(**options: Any) -> dict[str, Tensor]:
+        graph = convolutions()
+        fit(graph, images(4), optimizer=partial(SGD, lr=0.01, momentum=0.9), epochs=3, channels_last=True, **options)
+        return graph.state_dict()
+
+    def stop(_: Any) -> None:
+        raise RuntimeError("stop")
+
+    whole = train()
+    with pytest.raises(RuntimeError, match="stop"):
+        train(run=tmp_path, checkpoint_every=1, callbacks=[On("step", stop, at=[6])])
+    assert same(train(run=tmp_path, resume=True), whole)
+
+
+def test_nothing_is_said_about_a_precision_that_was_asked_for(linear: MakeGraph, data: MakeData, capfd) -> None:
+    fit(linear(), data(1), optimizer=SGD, epochs=1, precision="bf16-mixed", progress=False)
+    assert capfd.readouterr().err == ""

@@ -92,7 +92,8 @@ class Recipe(BaseModel):
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = option(
         "32-true", "32-true, bf16-mixed, 16-mixed", "Machine"
     )
-    compile: bool = option(False, "compile networks and losses into one graph", "Machine")
+    compile: bool = option(False, "compile networks and losses into one graph; pays for long runs", "Machine")
+    channels_last: bool = option(False, "keep images channels-last in memory; faster for most networks", "Machine")
     threads: int | None = option(None, "processor threads", "Machine", least=1)
 
     out: str = option("runs", "folder of run folders", "Output")

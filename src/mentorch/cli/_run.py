@@ -15,6 +15,7 @@ import typer
 
 from mentorch._errors import RunError, UsageError
 from mentorch._files import locked
+from mentorch.cli._memory import keep_freed_memory
 from mentorch.cli._recipe import Recipe
 from mentorch.cli._terminal import err, out, row_line, say, show_table
 from mentorch.cli._yaml import read_recipe, write_recipe
@@ -84,6 +85,7 @@ class Session:
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
         """Lock the folder, write the recipe into it, and say how to go on if this is interrupted."""
+        keep_freed_memory()
         with locked(self.folder):
             named = self.recipe.model_copy(update={"name": self.folder.name})
             if self.resume:

@@ -20,6 +20,7 @@ from mentorch._edge import Loss
 from mentorch._errors import RunError, UsageError, unknown
 from mentorch.cli import _networks, _training
 from mentorch.cli._experiment import carry_out
+from mentorch.cli._memory import keep_freed_memory
 from mentorch.cli._recipe import Recipe
 from mentorch.cli._run import Session
 from mentorch.cli._search_recipe import SearchRecipe
@@ -80,6 +81,7 @@ def join(folder: Path, quiet: bool) -> None:
         UsageError: if the folder is not one of a search.
     """
     _silence()
+    keep_freed_memory()
     path = folder / "recipe.yaml" if folder.is_dir() else folder
     recipe = read_recipe(path)
     if not isinstance(recipe, SearchRecipe):

@@ -82,6 +82,7 @@ def trainer(recipe: Recipe, data: Dataset, *, epochs: int | None = None, node: s
         precision=recipe.precision,
         device=device(recipe).type,
         compile=recipe.compile,
+        channels_last=recipe.channels_last,
         diagnose=math.ceil(epochs / 10) if recipe.diagnose else None,
         tensorboard=recipe.tensorboard,
         checkpoint_seconds=CHECKPOINT_SECONDS,

@@ -3,12 +3,14 @@
 import contextlib
 import copy
 import functools
+import logging
 import signal
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from mentorch._errors import UsageError
@@ -48,6 +50,7 @@ def fit(
     device: str = "auto",
     fabric: Any = None,
     compile: bool = False,  # noqa: A002 - the word of torch
+    channels_last: bool = False,
     cache: TeacherCache | None = None,
     callbacks: Collection[On] = (),
     run: str | Path | None = None,
@@ -86,6 +89,9 @@ def fit(
         fabric: a launched ``lightning.fabric.Fabric`` for several processes; replaces ``precision`` and ``device``.
             Where gates close all edges of a node, its strategy must find unused parameters.
         compile: compile the whole graph with ``torch.compile``.
+        channels_last: keep the weights of convolutions channels-last, in place, which makes all maps so: the same
+            numbers up to rounding, and on most machines less time. See ``docs/benchmarks.md`` for what these three are
+            worth.
         cache: keeps what frozen nodes show; they run only for what is not there yet. ``train`` is then
             :class:`mentorch.data.Batches`.
         callbacks: see :class:`On`.
@@ -121,6 +127,8 @@ def fit(
         check_validation(graph, validation, metrics, monitor)
     fabric = fabric or _make_fabric(device, precision)
     graph.to(fabric.device)
+    if channels_last:
+        _lay_out(graph)
     per_epoch = count(train, steps_per_epoch, "train", fabric.world_size)
     own = generators(train)
     with undisturbed(own), fabric.autocast():
@@ -195,7 +203,12 @@ def _make_fabric(device: str, precision: Literal["32-true", "16-mixed", "bf16-mi
         from lightning_fabric import Fabric
     except ModuleNotFoundError as error:
         raise UsageError("fit needs lightning-fabric: pip install lightning-fabric") from error
-    return Fabric(accelerator=device, devices=1, precision=precision)
+    said = logging.getLogger("lightning_fabric.utilities.rank_zero")
+    before, said.disabled = said.disabled, True  # it repeats the precision that it was given
+    try:
+        return Fabric(accelerator=device, devices=1, precision=precision)
+    finally:
+        said.disabled = before
 
 
 @contextlib.contextmanager
@@ -226,6 +239,14 @@ def _build(graph: Graph, batch: Batch, cache: OpenCache | None, fabric: Any) -> 
         with fabric.autocast():
             given = cache.given(on_device.inputs, batch.index, epoch=0)
     graph.build(*on_device, given=given)
+
+
+@torch.no_grad()
+def _lay_out(graph: Graph) -> None:
+    """Channels last, for teachers too; PyTorch's convolutions choose the layout of maps by that of the weights."""
+    for parameter in graph.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
 def _copy_of(node: nn.Module) -> nn.Module:
