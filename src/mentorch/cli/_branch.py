@@ -2,9 +2,7 @@
 
 import copy
 import dataclasses
-import datetime
 import functools
-import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -12,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mentorch import zoo
 from mentorch._edge import Edge
 from mentorch._errors import MentorchError, UsageError
-from mentorch._files import read_json, write_atomic, write_json
+from mentorch._files import read_json, write_json
 from mentorch._freeze import freeze, thawed
 from mentorch._graph import Graph
 from mentorch.cli import _dense, _training
+from mentorch.cli._branch_pictures import ANIMATION, Pictures
 from mentorch.cli._branch_recipe import RANDOM, BranchRecipe
+from mentorch.cli._branch_results import described, in_one_line, student_card
 from mentorch.cli._dense_teachers import DenseTeacher, planned, trained
 from mentorch.cli._run import Session
 from mentorch.cli._turns import joined
@@ -29,9 +29,7 @@ from mentorch.comparison import describe_graph, environment, summarise, training
 from mentorch.data import Batches, Normalize, dense
 from mentorch.methods import branch
 from mentorch.networks import Branched, EncoderDecoder, branched, build, cost, state_hash
-from mentorch.training import History, Monitor
-
-SCHEMA = "mentorch.results/1"
+from mentorch.training import History, Monitor, animate
 
 
 def run(recipe: BranchRecipe, session: Session) -> None:
@@ -67,6 +65,11 @@ class _Job:
     def depths(self) -> int:
         """How many depths a branch may leave at."""
         return len(next(iter(self.networks.values())).decoder)
+
+    @functools.cached_property
+    def pictures(self) -> Pictures:
+        """What is shown of some test images."""
+        return Pictures(self.recipe, self.session.folder, self.data, self.view, self.networks)
 
     @property
     def budget(self) -> int:
@@ -130,52 +133,17 @@ class _Job:
         """Train and measure everything; the content of ``results.json``."""
         folder, began = self.session.folder, time.perf_counter()
         write_json(folder / "environment.json", environment())
-        results = self.described()
-        if self.recipe.pictures:
-            self.keep_predictions("teachers", lambda images: {t: n(images) for t, n in self.networks.items()})
-        for name in self.recipe.methods:
-            for seed in self.recipe.seeds:
+        results = described(self.recipe, folder.name, self.data, self.teachers, self.view)
+        self.pictures.keep_targets()
+        for seed in self.recipe.seeds:  # all methods of a seed first: what is there can be compared
+            for name in self.recipe.methods:
                 row = self.row(name, seed)
                 results["rows"].append(row)
                 results["summary"] = summarise(results["rows"])
                 results["seconds"] = time.perf_counter() - began
                 write_json(folder / "results.json", results)
-                self.session.tell(told(row, self.recipe))
+                self.session.tell(in_one_line(row, self.recipe))
         return results
-
-    def described(self) -> dict[str, Any]:
-        """Everything but the rows."""
-        data, recipe = self.data, self.recipe
-        found: dict[str, Any] = {}
-        for task, teacher in self.teachers.items():
-            test = _dense.measured(teacher.network, data, data.test, [task], self.view, recipe.eval_batch_size)
-            found[task] = {
-                "network": teacher.name,
-                "source": teacher.source,
-                **self.cost(teacher.network),
-                "test": test,
-            }
-        sizes = {name: len(getattr(data, name)) for name in ("train", "validation", "test")}
-        about = {"classes": len(data.classes), "note": data.note, "fingerprint": data.fingerprint}
-        return {
-            "schema": SCHEMA,
-            "kind": "branch",
-            "name": self.session.folder.name,
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "seconds": 0.0,
-            "data": {"name": data.name, **sizes, **about},
-            "select": recipe.select,
-            "tasks": list(recipe.tasks),
-            "dense_teachers": found,
-            "teacher": None,
-            "student": None,
-            "rows": [],
-            "summary": [],
-        }
-
-    def cost(self, network: nn.Module) -> dict[str, int]:
-        """Parameters, and multiply-adds of an image."""
-        return dataclasses.asdict(cost(network, self.data.train.images[:1].float() / 255))
 
     def row(self, name: str, seed: int) -> dict[str, Any]:
         """One student, or what is kept of it."""
@@ -213,7 +181,7 @@ class _Job:
             "best_epoch": history.best_epoch,
             "seconds": history.records[-1]["seconds"],
             "trained_samples": history.samples,
-            **self.cost(network),
+            **dataclasses.asdict(cost(network, data.train.images[:1].float() / 255)),
             "branches": network.tree.plan(),
             "graph": describe_graph(graph),
             **extra,
@@ -224,9 +192,14 @@ class _Job:
             row[part] = {
                 recipe.select: _dense.measured(network, data, split, recipe.tasks, self.view, recipe.eval_batch_size)
             }
-        row["model"] = self.keep(network, f"{name}-seed-{seed}", row)
-        if recipe.pictures and seed == recipe.seeds[0]:
-            self.keep_predictions(name, network)
+        row["model"] = None
+        if recipe.save_students == "all":
+            row["model"] = f"nodes/{name}-seed-{seed}"
+            parents = tuple(state_hash(teacher) for teacher in self.networks.values())
+            about = student_card(f"{self.session.folder.name}/{name}-seed-{seed}", recipe, data, network, row, parents)
+            zoo.save(network, self.session.folder / row["model"], about)
+        if seed == recipe.seeds[0]:
+            self.pictures.keep(name, network)
         return row
 
     def searched(
@@ -257,6 +230,8 @@ class _Job:
         assert isinstance(last.network, Branched)
         history = joined([stage.history for stage in stages], place, "stage")
         self.session.tell(f"{name} seed {seed}: branches leave at {last.depths}")
+        if self.recipe.animate and name == "branch" and seed == self.recipe.seeds[0]:
+            animate([place / stage.name for stage in stages], self.session.folder / ANIMATION)
         return last.network, history, last.graph, {"held_out": last.scores, "depths": last.depths}
 
     def direct(
@@ -279,7 +254,7 @@ class _Job:
         """:func:`mentorch.fit` with everything bound but the graph and its folder."""
         recipe = self.recipe
         made = _training.trainer(recipe, self.data, epochs=epochs)  # type: ignore[arg-type]
-        return functools.partial(
+        bound = functools.partial(
             made,
             train=train,
             validation=Batches(self.data.validation, recipe.eval_batch_size),
@@ -289,59 +264,7 @@ class _Job:
             diagnose=None,
         )
 
-    def keep(self, network: Branched, name: str, row: Mapping[str, Any]) -> str | None:
-        """Keep a student with its card, if that is wanted; where, as rows say it."""
-        if self.recipe.save_students == "none":
-            return None
-        data, plan = self.data, network.tree.plan()
-        outputs = sum(_dense.outputs_of(data, task) for task in self.recipe.tasks)
-        channels = data.train.images.shape[1]
-        arguments = {"num_classes": outputs, "in_channels": channels, "trunk": self.recipe.network, "branches": plan}
-        told = ("method", "seed", "epochs", "best_epoch", "trained_samples", "held_out", "depths")
-        card = zoo.Card(
-            name=f"{self.session.folder.name}/{name}",
-            network="branched",
-            arguments=arguments,
-            task=" + ".join(self.recipe.tasks),
-            dataset=data.name,
-            input=zoo.Input(channels, data.size, data.mean, data.std),
-            metrics={part: row[part] for part in ("validation", "test")},
-            training={key: row[key] for key in told if key in row},
-            parents=tuple(state_hash(teacher) for teacher in self.networks.values()),
-        )
-        zoo.save(network, self.session.folder / "nodes" / name, card)
-        return f"nodes/{name}"
+        def fitting(graph: Graph, *, run: Path, resume: bool) -> History:
+            return bound(graph, run=run, resume=resume, callbacks=self.pictures.album(run))
 
-    @torch.no_grad()
-    def keep_predictions(self, name: str, network: Callable[[Tensor], Mapping[str, Tensor]]) -> None:
-        """What somebody says of some test images, for the report."""
-        test = self.data.test
-        count = min(self.recipe.pictures, len(test))
-        shown = test.select(torch.linspace(0, len(test) - 1, count, device=test.index.device).long())
-        if isinstance(network, nn.Module):
-            network.eval()
-        said = network(self.view(shown.images.float() / 255))
-        told = {"classes": json.dumps(self.data.classes), "name": name}
-        tensors = {task: x.argmax(1).byte() if task == "segmentation" else x.half() for task, x in said.items()}
-        place = self.session.folder / "predictions"
-        if name == "teachers":
-            targets = {task: shown.targets[task] for task in self.recipe.tasks}
-            _write_tensors(place / "target.safetensors", {"images": shown.images, **targets}, told)
-        _write_tensors(place / f"{name}.safetensors", tensors, told)
-
-
-def told(row: Mapping[str, Any], recipe: BranchRecipe) -> str:
-    """A finished row in one line."""
-    if "error" in row:
-        return f"{row['method']} seed {row['seed']}: failed: {row['error']}"
-    main = {"segmentation": "miou", "depth": "rmse", "normals": "mean"}
-    found = row["test"][recipe.select]
-    scores = ", ".join(f"{task} {main[task]} {found[f'{task} {main[task]}']:.3f}" for task in recipe.tasks)
-    return f"{row['method']} seed {row['seed']}: {scores}  ({row['epochs']} epochs, {row['seconds']:.0f} s)"
-
-
-def _write_tensors(path: Path, tensors: Mapping[str, Tensor], about: dict[str, str]) -> None:
-    from safetensors.torch import save_file
-
-    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_atomic(path, lambda place: save_file(own, place, metadata=about))
+        return fitting

@@ -11,6 +11,7 @@ from mentorch.reports._inside import inside
 from mentorch.reports._links import plan
 from mentorch.reports._looks import Looks, accuracy_in, looks
 from mentorch.reports._plot import INK, Picture, line_style, plot, size_axis
+from mentorch.reports._predictions import predictions
 from mentorch.reports._projection import projections
 from mentorch.reports._read import Run
 from mentorch.reports._study import Group, interval
@@ -29,6 +30,7 @@ def pictures(run: Run, prefix: str = "") -> list[Picture]:
     ordered += [picture for picture in (generations_figure(run.study, prefix),) if picture is not None]
     ordered += [*curves(run, prefix), *shares(run, prefix), *inside(found, prefix)]
     ordered += projections(run.folder, run.notes, prefix)
+    ordered += predictions(run.folder, [group.method for group in run.study.groups], run.notes, prefix)
     return [*ordered, *([size] if size else []), *_graphs(run, found, prefix)]
 
 

@@ -3,6 +3,7 @@
 from html import escape
 from typing import Any
 
+from mentorch.reports._dense_table import BRANCHING, branch_points
 from mentorch.reports._diagnosis import EDGES, PAIRS, STEPS, advice, crowds, edges, pairs, steps, teacher, warnings
 from mentorch.reports._format import MISSING, count, dig, duration, number, shorten, text
 from mentorch.reports._generations import generations
@@ -64,6 +65,8 @@ def _sections(run: Run, found: list[Picture], level: int) -> str:
             section(other, html_table(measures(study)), level),
             section("Tasks", html_table(tasks_table(study.results)), level),
             section("Generations", html_table(generations(study)) + _figures(found, "generations"), level),
+            section("Branch points", _noted(branch_points(study.results), BRANCHING), level),
+            section("Predictions", _figures(found, "predictions"), level),
             section("Search", _search(run, found), level),
             section("Training curves", _figures(found, "curves"), level),
             section("Loss terms", _figures(found, "terms", TERMS), level),

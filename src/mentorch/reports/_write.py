@@ -10,6 +10,7 @@ from typing import Any
 
 from mentorch._errors import UsageError
 from mentorch._files import write_atomic, write_text
+from mentorch.reports._dense_table import BRANCHING, branch_points
 from mentorch.reports._diagnosis import EDGES, PAIRS, STEPS, advice, edges, pairs, steps, teacher, warnings
 from mentorch.reports._figures import pictures
 from mentorch.reports._format import text
@@ -96,6 +97,8 @@ def _summary(found: list[tuple[Run, list[Picture]]]) -> str:
             lines += ["## Tasks", "", *_markdown(rows), ""]
         if rows := generations(run.study):
             lines += ["## Generations", "", *_markdown(rows), ""]
+        if rows := branch_points(run.study.results):
+            lines += ["## Branch points", "", BRANCHING, "", *_markdown(rows), ""]
         lines += [f"* failed: {_plain(line)}" for line in failures(run.study)] + [""] * bool(failures(run.study))
         lines += (
             ["## Search", "", _plain(told(run.search)), "", *_markdown(trials(run.search)), ""] if run.search else []

@@ -1,5 +1,7 @@
 """Training: the loop, its optimisers and schedules, the teacher cache, callbacks, history, checkpoints."""
 
+from mentorch.training._album import Album as Album
+from mentorch.training._album import animate as animate
 from mentorch.training._cache import OpenCache as OpenCache
 from mentorch.training._cache import TeacherCache as TeacherCache
 from mentorch.training._callbacks import On as On
