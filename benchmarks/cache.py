@@ -16,6 +16,7 @@ import tempfile
 import time
 
 import torch
+from _machine import keep_memory
 
 import mentorch as mt
 from mentorch import networks
@@ -92,6 +93,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
+    keep_memory()
     torch.set_num_threads(options.threads)
     print(
         "| networks | batch | live, ms | cached, ms | no teacher, ms | times faster (min ... max) | goal | possible |"

@@ -10,7 +10,6 @@ and faulting it in again took a fifth of the time of either loop, and made the r
 
 import argparse
 import functools
-import os
 import resource
 import statistics
 import subprocess
@@ -19,6 +18,7 @@ import time
 
 import torch
 import torch.nn.functional as F
+from _machine import keep_memory
 
 import mentorch as mt
 from mentorch import networks
@@ -77,8 +77,6 @@ def by_fit(teacher, student, batches) -> float:
     return (clock["end"] - clock["start"]) / len(batches)
 
 
-KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**33)}  # read at the start
-
 LOOPS = {"by hand": by_hand, "fit": by_fit}
 
 
@@ -97,8 +95,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", choices=list(LOOPS), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if not KEEP_MEMORY.keys() <= os.environ.keys():
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | KEEP_MEMORY)
+    keep_memory()
     torch.set_num_threads(options.threads)
     if options.memory:
         LOOPS[options.memory](*make(options.pairs[0], options.batch_size, 5))

@@ -127,6 +127,21 @@ def test_reads_says_what_open_edges_need() -> None:
     assert graph.reads(1.0) == {"labels": ("labels",), "teacher": ("teacher",), "student": ("student",)}
 
 
+def test_runs_says_who_runs_and_who_learns() -> None:
+    graph, runs = distilling(gates.Between(0.0, 0.5))
+    x, y = batch()
+    given = shown(graph, x)
+    assert graph.runs(0.0) == {"teacher": False, "student": True}
+    assert graph.runs(0.0, given) == {"student": True}
+    assert graph.runs(0.0, ("teacher",)) == {"teacher": False, "student": True}  # an edge reads more of it
+    assert graph.runs(1.0, ("teacher",)) == {"student": True}
+    assert graph.runs(0.0, only=()) == {}
+    for progress, known in ((0.0, {}), (0.0, given), (1.0, {"teacher": given["teacher"]})):
+        runs.clear()
+        graph(x, y, progress=progress, given=known)
+        assert bool(runs) == ("teacher" in graph.runs(progress, known))
+
+
 @pytest.mark.parametrize(
     ("address", "message"),
     [

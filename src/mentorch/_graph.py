@@ -154,6 +154,14 @@ class Graph(nn.Module):
         live = tuple(i for i in range(len(self.edges)) if progress is None or self._gates[i](progress) != 0.0)
         return {root: addresses for root, _, addresses in self._plan(live)}
 
+    def runs(
+        self, progress: float, given: Collection[str] = (), only: Collection[str] | None = None
+    ) -> dict[str, bool]:
+        """The nodes that a call with these arguments runs, and whether each learns from it."""
+        open_ = (i for i, gate in enumerate(self._gates) if gate(progress) != 0.0)
+        live = tuple(i for i in open_ if only is None or self.target_of(self.edges[i]) in only)
+        return {root: learns for root, learns, _ in self._plan(live, tuple(sorted(given))) if root not in BATCH}
+
     def forward(
         self,
         inputs: Any,

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from mentorch import RunError, UsageError, fit, freeze, losses, networks
+from mentorch import RunError, UsageError, fit, freeze, gates, losses, networks
 from mentorch.comparison import Method, Neighbours, Teacher, compare, measure, outputs, training_batches
 from mentorch.comparison._compare import _mistaken
 from mentorch.data import Dataset, Normalize, PadCrop, Split, load
 from mentorch.methods import WinnerTakesAll, distill, one_copy_each, supervise
 from mentorch.networks import Taps, cnn_small, cnn_tiny
-from mentorch.training import Monitor, On
+from mentorch.training import Monitor, On, TeacherCache
 
 
 def student() -> nn.Module:
@@ -89,6 +89,21 @@ def test_costs_count_three_passes_of_learners_and_one_of_teachers(
     assert own == networks.cost(student(), torch.zeros(1, 1, 8, 8)).macs
     for row in results["rows"]:
         assert row["macs"] == 200 * (3 * own + (0 if row["method"] == "scratch" else theirs))
+
+
+def test_what_a_cache_answers_for_costs_nothing(digits: Dataset, methods, quick, teacher, tmp_path: Path) -> None:
+    two = {"kd": methods["kd"], "again": methods["kd"]}
+    fit_cached = partial(quick, cache=TeacherCache(tmp_path / "cache"))
+    results = compare(student, two, digits, fit=fit_cached, run=tmp_path / "r", teacher=Teacher(teacher), views=1)
+    own, theirs = results["student"]["macs"], results["teacher"]["macs"]
+    assert [row["macs"] for row in results["rows"]] == [200 * 3 * own + 100 * theirs, 200 * 3 * own]
+
+
+def test_a_teacher_behind_a_closed_gate_costs_nothing(digits: Dataset, quick, teacher, tmp_path: Path) -> None:
+    first = Method(lambda net: distill(net, teacher, (losses.kd, gates.Between(0.0, 0.5)), labels=1.0))
+    results = compare(student, {"first": first}, digits, fit=quick, run=tmp_path / "r", teacher=Teacher(teacher))
+    own, theirs = results["student"]["macs"], results["teacher"]["macs"]
+    assert results["rows"][0]["macs"] == 200 * 3 * own + 100 * theirs
 
 
 def test_the_order_of_methods_and_seeds_changes_nothing(digits: Dataset, methods, quick, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ class Runs:
         graph = self.graph(*edges)
         self.samples.clear()
         torch.manual_seed(2)
-        history = fit(
+        history = self.history = fit(
             graph,
             batches,
             optimizer=functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9),
@@ -119,8 +119,10 @@ def test_cached_training_is_live_training_to_the_last_bit(runs: Runs, cache: Tea
     assert sum(runs.samples) >= 5 * SAMPLES
     cold = runs.train(batches=batches, cache=cache)
     assert sum(runs.samples) == 5 * SAMPLES + 1  # one image, for the shape
+    assert runs.history.forwards == {"teacher": 5 * SAMPLES, "student": 5 * SAMPLES}
     warm = runs.train(batches=batches, cache=cache)
     assert runs.samples == []
+    assert runs.history.forwards == {"student": 5 * SAMPLES}
     assert same(live, cold)
     assert same(live, warm)
 
@@ -223,9 +225,12 @@ def test_a_teacher_runs_while_something_is_read_that_is_not_kept(runs: Runs, cac
     early = 14
     # shape, building, steps of the first half, then what is missing
     assert len(runs.samples) == 1 + 1 + early + 7
+    assert runs.history.forwards == {"teacher": 3 * SAMPLES, "student": 4 * SAMPLES}
     assert close(live, cached)
     runs.train(*edges, batches=batches, epochs=4, cache=cache)
     assert len(runs.samples) == 1 + early
+    assert runs.history.forwards == {"teacher": 2 * SAMPLES, "student": 4 * SAMPLES}
+    assert runs.history.backwards == {"student": 4 * SAMPLES}
 
 
 def test_a_graph_without_a_teacher_needs_no_cache(runs: Runs, tmp_path: Path) -> None:

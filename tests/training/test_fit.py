@@ -755,7 +755,9 @@ def test_alternating_updates_are_those_of_a_loop_by_hand(data: MakeData) -> None
         Edge("a", "b", F.mse_loss),
     ]
     each = {"a": SGD, "b": partial(torch.optim.SGD, lr=0.2, momentum=0.9)}
-    fit(Graph(one, edges), train, optimizer=each, epochs=2, update="alternating", progress=False)
+    history = fit(Graph(one, edges), train, optimizer=each, epochs=2, update="alternating", progress=False)
+    assert history.backwards == dict.fromkeys("ab", history.samples)
+    assert history.forwards == dict.fromkeys("ab", 2 * history.samples)
 
     other = nodes()
     optimizers = {n: each[n](list(other[n].parameters())) for n in "ab"}

@@ -273,7 +273,7 @@ class _Job:
             "stopped": history.stopped,
             "seconds": history.records[-1]["seconds"],
             "trained_samples": history.samples,
-            "macs": history.samples * self._macs_per_sample(graph),
+            "macs": self._macs(graph, history),
             "parameters": sum(p.numel() for p in last.parameters()),
             "graph": describe_graph(graph),
             "validation": {},
@@ -299,13 +299,14 @@ class _Job:
             self.save(last, self.folder / row["model"], row)
         return row
 
-    def _macs_per_sample(self, graph: Graph) -> int:
-        """Multiply-adds of one training sample: forward for all nodes, twice that for the backward pass of learners."""
+    def _macs(self, graph: Graph, history: History) -> int:
+        """Multiply-adds of training: each pass that was made, the backward pass as two."""
         example = self.data.train.images[:1].float() / 255
         total = 0
         for name, node in graph.nodes.items():
+            passes = history.forwards.get(name, 0) + 2 * history.backwards.get(name, 0)
             view = graph.views.get(name)
-            total += cost(node, example if view is None else view(example)).macs * (1 if is_frozen(node) else 3)
+            total += passes * cost(node, example if view is None else view(example)).macs
         return total
 
 

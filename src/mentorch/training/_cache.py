@@ -212,6 +212,13 @@ class OpenCache:
             found |= self.nodes[name].decode(data, addresses)
         return found
 
+    def ran(self) -> dict[str, int]:
+        """Node -> samples that it ran on to be kept, since this was asked last."""
+        found = {name: node.ran for name, node in self.nodes.items() if node.ran}
+        for name in found:
+            self.nodes[name].ran = 0
+        return found
+
     def ensure(self, inputs: Tensor, index: Tensor, *, epoch: int) -> None:
         """Keep what the nodes show for these samples, where it is not yet."""
         rows = self._rows(index).cpu()

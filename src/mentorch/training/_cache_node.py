@@ -43,6 +43,7 @@ class KeptNode:
         self.network, self.see, self.addresses = graph.nodes[name], graph.views.get(name), addresses
         self.place, self.count = folder / name, len(batches.split)
         self._rows: tuple[int, Rows | None] = -1, None
+        self.ran = 0  # samples that the network ran on to be kept
         self.facts = {
             **fingerprint(graph, name, batches),
             "addresses": [str(address) for address in addresses],
@@ -89,6 +90,7 @@ class KeptNode:
         if whole.all():
             return data
         shown = self._run(inputs)
+        self.ran += len(inputs)
         fresh = torch.cat([column.encode(shown[text].cpu()) for text, column in self.columns.items()], dim=1)
         table.write(rows[~whole], fresh[~whole])
         # what is there counts: a run that reads it later, or goes on after a kill, sees the same numbers

@@ -20,6 +20,8 @@ class History:
         best_node: the node that reached it.
         best_weights: learning node -> its state there, on the CPU; empty without validation.
         samples: training samples seen, counted with repetition.
+        forwards: node -> samples that it ran on in training; not those that a cache answered for.
+        backwards: learning node -> samples that it learned from.
         stopped: why the run ended before its last epoch, if it did.
     """
 
@@ -29,7 +31,15 @@ class History:
     best_node: str = ""
     best_weights: dict[str, dict[str, Tensor]] = field(default_factory=dict, repr=False)
     samples: int = 0
+    forwards: dict[str, int] = field(default_factory=dict)
+    backwards: dict[str, int] = field(default_factory=dict)
     stopped: str | None = None
+
+    def ran(self, name: str, samples: int, *, learned: bool = False) -> None:
+        """Count a pass of a node over so many samples."""
+        self.forwards[name] = self.forwards.get(name, 0) + samples
+        if learned:
+            self.backwards[name] = self.backwards.get(name, 0) + samples
 
     def column(self, name: str) -> list[float | None]:
         """One value per epoch by dotted name, such as ``"validation.student.accuracy"``; None where it is missing."""

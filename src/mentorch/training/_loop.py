@@ -219,6 +219,8 @@ class Loop:
         group = min(training.accumulate, training.steps_per_epoch - (training.batch - gathered))
         self.backward(total / group if group > 1 else total)
         training.sums.add(tuple(losses), together.detach() * size)
+        for name, learned in training.graph.runs(training.progress, **options).items():
+            training.history.ran(name, size * self.fabric.world_size, learned=learned)
 
     def _given(self, batch: Any, on_device: Any, progress: float) -> dict[str, Any]:
         if self.cache is None:
@@ -226,7 +228,10 @@ class Loop:
         # the index from where the data are: rows are looked up there, and nothing waits for the device
         with self.autocast():
             epoch = self.training.epoch - 1
-            return {"given": self.cache.given(on_device.inputs, batch.index, epoch=epoch, progress=progress)}
+            given = self.cache.given(on_device.inputs, batch.index, epoch=epoch, progress=progress)
+        for name, samples in self.cache.ran().items():
+            self.training.history.ran(name, samples * self.fabric.world_size)
+        return {"given": given}
 
     def _update(self, optimizer: torch.optim.Optimizer) -> None:
         """One optimiser's step, if there is anything to do."""

@@ -1,0 +1,307 @@
+"""Distillation by ``fit`` beside torchdistill, mdistiller, RepDistiller and a loop written by hand.
+
+    make .venv-peers/installed   # torchdistill comes from PyPI; the other two are checkouts, nothing of them is in here
+    .venv-peers/bin/python benchmarks/peers.py --mdistiller FOLDER --repdistiller FOLDER
+    python benchmarks/peers.py --pairs resnet56 --steps 2 --repeats 1   # a short form; who is absent is left out
+
+The same networks with the same weights, the same batches (of ``mentorch.data``, augmented), the same optimiser and loss
+(KD: temperature 4, 0.9 beside 0.1 on the labels), as each project trains; that all end with the same student is
+checked. CPU time of the whole step with its data, loops taking turns in one process; images per CPU second, the median
+of the rounds, and the median (lowest ... highest) of how many times as fast as the first of the peers each was in the
+same round. Formats of memory: ``channels_first`` is what all projects use; the last rows say what ``fit`` gains with
+networks in channels-last format, and with its teacher cache filled. Folders may also stand in the environment, as
+``MDISTILLER`` and ``REPDISTILLER``.
+"""
+
+import argparse
+import contextlib
+import copy
+import functools
+import os
+import statistics
+import sys
+import tempfile
+import time
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from _machine import keep_memory, machine
+from torch import Tensor, nn
+
+import mentorch as mt
+from mentorch import networks
+from mentorch.data import Batches, Compose, Flip, PadCrop, Split
+from mentorch.training import TeacherCache
+
+PAIRS = {"resnet32x4": ("resnet32x4", "resnet8x4"), "resnet56": ("resnet56", "resnet20")}
+CLASSES, TEMPERATURE, LABELS = 100, 4.0, 0.1
+SGD = functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=5e-4)
+
+
+class AbsentError(Exception):
+    """A peer that is not here, and why."""
+
+
+@dataclass
+class Job:
+    """What every loop is given: fresh networks, and the batches of one epoch."""
+
+    teacher: nn.Module
+    student: nn.Module
+    batches: Batches
+    folders: dict[str, str | None]
+    cache: str
+
+    def clock(self) -> Callable[[], float]:
+        """CPU seconds per batch from now."""
+        began = time.process_time()
+        return lambda: (time.process_time() - began) / len(self.batches)
+
+
+class Epoch:
+    """One epoch's batches as a data loader."""
+
+    def __init__(self, batches: Batches):
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        return iter(self.batches.iterate(0))
+
+
+class WithFeatures(nn.Module):
+    """A network that also returns features, as mdistiller and RepDistiller ask; nobody reads them for this loss."""
+
+    def __init__(self, network: nn.Module, logits_first: bool):
+        super().__init__()
+        self.network, self.logits_first = network, logits_first
+
+    def forward(self, inputs: Tensor, is_feat: bool = False, preact: bool = False) -> tuple[object, object]:
+        logits = self.network(inputs)
+        return (logits, {}) if self.logits_first else ([], logits)
+
+
+def by_hand(job: Job) -> float:
+    optimizer = SGD(job.student.parameters())
+    job.student.train()
+    spent = job.clock()
+    for images, labels, _ in job.batches.iterate(0):
+        with torch.no_grad():
+            target = F.log_softmax(job.teacher(images) / TEMPERATURE, dim=1)
+        output = job.student(images)
+        soft = F.kl_div(F.log_softmax(output / TEMPERATURE, 1), target, log_target=True, reduction="batchmean")
+        loss = LABELS * F.cross_entropy(output, labels) + (1 - LABELS) * TEMPERATURE**2 * soft
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return spent()
+
+
+def by_torchdistill(job: Job) -> float:
+    """With the loop of its examples."""
+    try:
+        _import_torchvision()
+        from torchdistill.core.distillation import DistillationBox
+    except ModuleNotFoundError as error:
+        raise AbsentError("torchdistill is not installed: make .venv-peers/installed") from error
+    logits = {f"{who}_module_{what}": value for who in ("student", "teacher") for what, value in _LOGITS.items()}
+    kd = {"key": "KDLoss", "kwargs": {**logits, "temperature": TEMPERATURE, "alpha": LABELS}}
+    sgd = {"key": "SGD", "kwargs": dict(SGD.keywords)}
+    box = DistillationBox(
+        job.teacher,
+        job.student,
+        {},
+        {
+            "num_epochs": 1,
+            "train_data_loader": {},
+            "val_data_loader": {},
+            "teacher": {"requires_grad": False, "sequential": [], "forward_proc": "forward_batch_only"},
+            "student": {"requires_grad": True, "sequential": [], "forward_proc": "forward_batch_only"},
+            "criterion": {"key": "WeightedSumLoss", "kwargs": {"sub_terms": {"kd": {"criterion": kd, "weight": 1.0}}}},
+            "optimizer": sgd,
+        },
+        torch.device("cpu"),
+        None,
+        False,
+        1.0,
+    )
+    box.student_model.train()
+    box.teacher_model.eval()
+    spent = job.clock()
+    for images, labels, _ in job.batches.iterate(0):
+        loss = box.forward_process(images, labels, None)
+        box.post_forward_process(loss)
+        loss.item()
+    return spent()
+
+
+_LOGITS = {"path": ".", "io": "output"}
+
+
+def _import_torchvision() -> None:
+    """Also one that was built for another torch: it brings no operators then, and misses their schemas."""
+    with contextlib.suppress(RuntimeError):
+        import torchvision
+
+        return
+    operators = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    with contextlib.suppress(RuntimeError):
+        import torchvision  # noqa: F401
+
+
+def by_mdistiller(job: Job) -> float:
+    """Its trainer's step, on a CPU."""
+    with _imported(job.folders["mdistiller"], "mdistiller"), mock.patch.dict(sys.modules, tensorboardX=mock.Mock()):
+        from mdistiller.distillers.KD import KD
+        from mdistiller.engine.trainer import BaseTrainer
+        from mdistiller.engine.utils import AverageMeter
+    weights = types.SimpleNamespace(CE_WEIGHT=LABELS, KD_WEIGHT=1 - LABELS)
+    config = types.SimpleNamespace(KD=types.SimpleNamespace(TEMPERATURE=TEMPERATURE, LOSS=weights))
+    distiller = KD(WithFeatures(job.student, True), WithFeatures(job.teacher, True), config)
+    trainer = types.SimpleNamespace(distiller=distiller, optimizer=SGD(distiller.get_learnable_parameters()))
+    meters = {name: AverageMeter() for name in ("training_time", "data_time", "losses", "top1", "top5")}
+    distiller.train()
+    with mock.patch.object(Tensor, "cuda", lambda self, **_: self):
+        spent = job.clock()
+        for batch in job.batches.iterate(0):
+            BaseTrainer.train_iter(trainer, batch, 1, meters)
+        return spent()
+
+
+def by_repdistiller(job: Job) -> float:
+    """Its loop over an epoch."""
+    with _imported(job.folders["repdistiller"], "RepDistiller"):
+        from distiller_zoo.KD import DistillKL
+        from helper.loops import train_distill
+    modules = [WithFeatures(network, False) for network in (job.student, job.teacher)]
+    losses = [nn.CrossEntropyLoss(), DistillKL(TEMPERATURE), None]
+    options = types.SimpleNamespace(distill="kd", gamma=LABELS, alpha=1 - LABELS, beta=0.0, print_freq=2**31)
+    with warnings.catch_warnings(), mock.patch("builtins.print"):
+        warnings.simplefilter("ignore")
+        spent = job.clock()
+        train_distill(1, Epoch(job.batches), modules, losses, SGD(job.student.parameters()), options)
+        return spent()
+
+
+def _imported(folder: str | None, name: str) -> mock._patch:
+    if not folder:
+        raise AbsentError(f"no checkout of {name} is named: --{name.lower()} FOLDER")
+    return mock.patch.object(sys, "path", [folder, *sys.path])
+
+
+def by_fit(job: Job, channels_last: bool = False, cached: bool = False) -> float:
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    teacher, student = (network.to(memory_format=layout) for network in (job.teacher, job.student))
+    kd = functools.partial(mt.losses.kd, temperature=TEMPERATURE)
+    graph = mt.methods.distill(student, mt.freeze(teacher), (kd, 1 - LABELS), labels=LABELS)
+    clock: list[Callable[[], float]] = []
+    seconds: list[float] = []
+    cache = TeacherCache(job.cache) if cached else None
+    if cache is not None:
+        cache.fill(graph, job.batches, progress=False)
+    callbacks = [
+        mt.On("start", lambda _: clock.append(job.clock())),
+        mt.On("epoch", lambda _: seconds.append(clock[0]())),
+    ]
+    options = {"optimizer": SGD, "epochs": 1, "callbacks": callbacks, "cache": cache}
+    mt.fit(graph, job.batches, device="cpu", progress=False, **options)
+    return seconds[0]
+
+
+LOOPS: dict[str, Callable[[Job], float]] = {
+    "torchdistill": by_torchdistill,
+    "mdistiller": by_mdistiller,
+    "RepDistiller": by_repdistiller,
+    "loop by hand": by_hand,
+    "`fit`": by_fit,
+    "`fit`, channels-last": functools.partial(by_fit, channels_last=True),
+    "`fit`, cached": functools.partial(by_fit, cached=True),
+    "`fit`, channels-last, cached": functools.partial(by_fit, channels_last=True, cached=True),
+}
+
+
+def prepared(pair: str, batch_size: int, steps: int) -> Callable[[str], Job]:
+    """Makes jobs that are alike; the teacher has seen some batches, so that its statistics mean something."""
+    torch.manual_seed(0)
+    teacher, student = (networks.build(name, num_classes=CLASSES) for name in PAIRS[pair])
+    count = batch_size * steps
+    images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)
+    split = Split(images, torch.randint(0, CLASSES, (count,)), torch.arange(count))
+    augment = Compose((PadCrop(4), Flip()))
+    batches = Batches(split, batch_size, shuffle=True, augment=augment, views=1)
+    with torch.no_grad():
+        teacher(next(iter(batches)).inputs)
+    return lambda cache: Job(copy.deepcopy(teacher).eval(), copy.deepcopy(student), batches, FOLDERS, cache)
+
+
+FOLDERS: dict[str, str | None] = {}
+
+
+def measure(pair: str, options: argparse.Namespace) -> None:
+    """Print the rows of a pair."""
+    make = prepared(pair, options.batch_size, options.steps)
+    times: dict[str, list[float]] = {}
+    absent: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for round_ in range(options.repeats + 1):
+            ends: dict[str, Tensor] = {}
+            for name, loop in LOOPS.items():
+                if name in absent:
+                    continue
+                job = make(f"{folder}/{'last' if 'last' in name else 'first'}")
+                try:
+                    spent = loop(job)
+                except AbsentError as error:
+                    absent[name] = str(error)
+                    continue
+                ends[name] = torch.cat([p.detach().flatten() for p in job.student.parameters()])
+                if round_:  # the first one warms up
+                    times.setdefault(name, []).append(spent)
+            for name, end in ends.items():
+                torch.testing.assert_close(
+                    end, ends["loop by hand"], rtol=1e-2, atol=1e-3, msg=f"{name} trains otherwise"
+                )
+    base = next(iter(times))
+    for name, series in times.items():
+        ratios = [a / b for a, b in zip(times[base], series, strict=True)]
+        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} ... {max(ratios):.2f})"
+        speed, step = options.batch_size / statistics.median(series), 1e3 * statistics.median(series)
+        start = f"| {' -> '.join(PAIRS[pair])} | {options.threads} | {name} |"
+        print(f"{start} {step:.0f} | {speed:.0f} | {spread if name != base else ''} |", flush=True)
+    for name, why in absent.items():
+        print(f"{name} is left out: {why}", file=sys.stderr)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", nargs="+", default=list(PAIRS), choices=list(PAIRS))
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    for name in ("mdistiller", "repdistiller"):
+        parser.add_argument(f"--{name}", default=os.environ.get(name.upper()), metavar="FOLDER")
+    options = parser.parse_args()
+    keep_memory()
+    torch.set_num_threads(options.threads)
+    FOLDERS.update(mdistiller=options.mdistiller, repdistiller=options.repdistiller)
+    print(f"{machine()}\n")
+    print(
+        "| networks | threads | loop | CPU ms per step | images per CPU second | times the first peer's (min ... max) |"
+    )
+    print("|---|---|---|---|---|---|", flush=True)
+    for pair in options.pairs:
+        measure(pair, options)
+
+
+if __name__ == "__main__":
+    main()

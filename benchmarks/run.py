@@ -1,0 +1,115 @@
+"""All benchmarks, one after the other, and their tables.
+
+    python benchmarks/run.py                        # as docs/benchmarks.md has them: an hour and more
+    python benchmarks/run.py --write --only crd     # ... and put the tables in their places there
+    python benchmarks/run.py --short                # seconds each: that they run, the numbers mean nothing
+
+Each benchmark is a script that can be run alone; its docstring says what is compared with what. A table's place in
+docs/benchmarks.md is between ``<!-- NAME -->`` and ``<!-- /NAME -->``; what stands around it is written by people.
+Checkouts of peers are named by the environment, see ``peers.py``; with ``PEERS_PYTHON`` an interpreter that has
+torchdistill, for instance ``.venv-peers/bin/python``.
+"""
+
+import argparse
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from _machine import machine
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A script's calls: in full, one table of all their rows; and a short one."""
+
+    script: str
+    full: tuple[str, ...]
+    short: str
+
+
+ALL = {
+    "step": Benchmark(
+        "step.py",
+        ("--repeats 11 --steps 120 --pairs tiny", "--repeats 7 --steps 20 --pairs cifar cifar-large"),
+        "--repeats 1 --steps 2 --pairs tiny",
+    ),
+    "cache": Benchmark(
+        "cache.py",
+        ("--pairs resnet56 --repeats 9 --steps 8", "--pairs resnet32x4 resnet50 --repeats 5 --steps 4"),
+        "--pairs resnet56 --steps 1 --repeats 1 --batch-size 8",
+    ),
+    "peers": Benchmark(
+        "peers.py",
+        ("--pairs resnet56 --steps 4", "--pairs resnet32x4 --steps 2", "--pairs resnet56 --threads 2 --steps 4"),
+        "--pairs resnet56 --steps 1 --repeats 1 --batch-size 8",
+    ),
+    "crd": Benchmark("crd.py", ("",), "--samples 2000 --negatives 500 --repeats 1"),
+    "graph": Benchmark(
+        "graph.py",
+        ("--networks tiny --steps 40 --repeats 7", "--networks small resnet8 --steps 10 --repeats 2"),
+        "--networks tiny --steps 2 --repeats 1",
+    ),
+    "batched": Benchmark("batched.py", ("--repeats 5",), "--repeats 1 --batch-size 2"),
+    "logme": Benchmark("logme.py", ("",), "--samples 2000 --dimensions 256"),
+    "search": Benchmark("search.py", ("",), "--repeats 1 --trials 2 --epochs 1"),
+}
+
+
+def carry_out(benchmark: Benchmark, arguments: str) -> str:
+    """What a call prints.
+
+    Raises:
+        SystemExit: if it fails.
+    """
+    python = os.environ.get("PEERS_PYTHON", sys.executable) if benchmark.script == "peers.py" else sys.executable
+    command = [python, str(HERE / benchmark.script), *shlex.split(arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"benchmarks/{benchmark.script} {arguments} failed")
+    return done.stdout
+
+
+def table(printed: list[str]) -> str:
+    """The rows that several calls printed under one head; empty if they print none."""
+    tables = [[line for line in text.splitlines() if line.startswith("|")] for text in printed]
+    return "\n".join(line for i, lines in enumerate(tables) for line in (lines if i == 0 else lines[2:]))
+
+
+def put(page: str, name: str, text: str) -> str:
+    """The page with a text in its place."""
+    place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    if not place.search(page):
+        raise SystemExit(f"{PAGE.name} has no place for {name}: <!-- {name} --> ... <!-- /{name} -->")
+    return place.sub(lambda found: f"{found[1]}\n{text}\n\n{found[2]}", page)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--only", nargs="+", default=list(ALL), choices=list(ALL), metavar="NAME")
+    options = parser.parse_args()
+    if options.short and options.write:
+        parser.error("--short measures nothing worth writing")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent / "src"), os.environ.get("PYTHONPATH", "")])
+    for name in options.only:
+        benchmark = ALL[name]
+        calls = (benchmark.short,) if options.short else benchmark.full
+        print(f"\n== {name}: {machine()}", flush=True)
+        printed = [carry_out(benchmark, arguments) for arguments in calls]
+        rows = table(printed)
+        print(rows or "\n".join(printed), flush=True)
+        if options.write and rows:
+            commands = "\n".join(f"python benchmarks/{benchmark.script} {arguments}".strip() for arguments in calls)
+            PAGE.write_text(put(PAGE.read_text(), name, f"```\n{commands}\n```\n\n{machine()}.\n\n{rows}"))
+
+
+if __name__ == "__main__":
+    main()
