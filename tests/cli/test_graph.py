@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from mentorch import UsageError, gates, losses
-from mentorch.cli import _graph
+from mentorch.cli import _graph, _training
 from mentorch.cli._graph_recipe import EdgeRecipe
 
 from .conftest import histories, numbers
@@ -224,3 +224,59 @@ def test_adapters_are_made_anew_for_each_graph() -> None:
     assert make().adapter is not make().adapter
     with pytest.raises(UsageError, match="unknown loss"):
         _graph._edge(EdgeRecipe(source="b.x", target="a.x", loss="x"))
+
+
+# nodes for themselves
+
+
+@pytest.mark.parametrize("drawn", ["edges", "preset"])
+def test_each_node_has_its_own_optimiser_schedule_and_place(mentorch, tmp_path: Path, monkeypatch, drawn: str) -> None:
+    seen: dict[str, Any] = {}
+    real = _training.fit
+
+    def fit(graph: Any, *args: Any, **options: Any) -> Any:
+        seen.update(graph=graph, **options)
+        return real(graph, *args, **options)
+
+    monkeypatch.setattr(_training, "fit", fit)
+    own = {"optimizer": "sgd", "momentum": 0.9, "lr": 0.1, "lr_schedule": "cosine"}
+    graph = {"preset": "mutual"} if drawn == "preset" else {"edges": MUTUAL["edges"]}
+    nodes = {"big": {"network": "cnn_small", "training": own}, "small": {"network": "cnn_tiny", "device": "cpu"}}
+    path = written(tmp_path / "g.yaml", **graph, nodes=nodes, node="small", betas=[0.5, 0.9], lr_patience=3)
+    result = mentorch("run", path, "--name", "g")
+    assert result.code == 0, result.err
+    big, small = (seen["optimizer"][name]([torch.zeros(2)]) for name in ("big", "small"))
+    assert (type(big), type(small)) == (torch.optim.SGD, torch.optim.Adam)
+    assert (big.defaults["lr"], big.defaults["momentum"]) == (0.1, 0.9)
+    assert (small.defaults["lr"], small.defaults["betas"]) == (0.01, (0.5, 0.9))
+    assert seen["schedule"]["big"][0] == gates.Cosine(1.0, 0.0)
+    assert seen["schedule"]["small"][0].patience == 3
+    assert seen["graph"].devices == {"small": torch.device("cpu")}
+    rates = histories(tmp_path / "runs/g").popitem()[1][-1]["lr"]
+    assert set(rates) == {"big", "small"}
+    assert mentorch("run", tmp_path / "runs/g/recipe.yaml").code == 0
+
+
+@pytest.mark.parametrize(
+    ("node", "complaint"),
+    [
+        ({"training": {"epochs": 3}}, "node 'big' cannot have 'epochs' for itself (only optimizer, lr"),
+        ({"training": {"lr": -1}}, "training of node 'big': lr: Input should be greater than 0, got -1"),
+        ({"training": {"momentum": 0.9}}, "training of node 'big': momentum has no effect with optimizer adam"),
+        ({"training": {"lr": 1}, "frozen": True}, "training has no effect on node 'big': it is frozen"),
+        ({"device": "nowhere"}, "node 'big' cannot live on device 'nowhere'"),
+    ],
+)
+def test_what_a_node_cannot_have_is_refused(mentorch, tmp_path: Path, node: dict[str, Any], complaint: str) -> None:
+    nodes = {**MUTUAL["nodes"], "big": {"network": "cnn_small", **node}}
+    result = mentorch("run", written(tmp_path / "g.yaml", **{**MUTUAL, "nodes": nodes}))
+    assert result.code == 2
+    assert complaint in result.error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_training_of_a_node_that_a_preset_freezes_is_refused(mentorch, tmp_path: Path) -> None:
+    gate = {"from_matrix": {"gates": [["through", "through"], ["cutoff", "cutoff"]]}}
+    nodes = {"a": {"network": "cnn_tiny"}, "b": {"network": "cnn_tiny", "random": True, "training": {"lr": 1}}}
+    result = mentorch("run", written(tmp_path / "g.yaml", nodes=nodes, preset=gate))
+    assert "training has no effect on node 'b': no edge points to it" in result.error

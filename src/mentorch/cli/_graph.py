@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from mentorch import gates, losses
@@ -48,7 +49,7 @@ def run(recipe: GraphRecipe, session: Session) -> None:
     for name, node in recipe.nodes.items():
         _check_random(name, node, bool(made[name].source), name in graph.frozen)
     graph.build(*_training.example(data))
-    fit = _training.trainer(recipe, data, node=target)
+    fit = functools.partial(_training.trainer(recipe, data, node=target), **_steering(recipe, graph, data))
     session.tell(graph_text(describe_graph(graph)))
     if session.dry_run:
         return
@@ -60,9 +61,44 @@ def run(recipe: GraphRecipe, session: Session) -> None:
 def _composer(recipe: GraphRecipe, views: Mapping[str, View], data: Dataset) -> Callable[[dict[str, nn.Module]], Graph]:
     """From networks to the graph that a recipe declares; everything that is written there is checked now."""
     if recipe.preset is not None:
-        return _presets.read(recipe.preset, loss, views, data)
+        drawn = _presets.read(recipe.preset, loss, views, data)
+        if not (devices := _devices(recipe)):
+            return drawn
+        return lambda nodes: _moved(drawn(nodes), devices)
     edges = [_edge(edge) for edge in recipe.edges]
-    return lambda nodes: Graph(nodes, [edge() for edge in edges], views=views)
+    return lambda nodes: Graph(nodes, [edge() for edge in edges], views=views, devices=_devices(recipe))
+
+
+def _devices(recipe: GraphRecipe) -> dict[str, torch.device]:
+    """Where nodes live that do not live with the others."""
+    found = {}
+    for name, node in recipe.nodes.items():
+        if node.device is not None:
+            try:
+                found[name] = torch.empty(0, device=node.device).device
+            except (RuntimeError, AssertionError) as error:
+                reason = str(error).splitlines()[0]
+                raise UsageError(f"node {name!r} cannot live on device {node.device!r}: {reason}") from error
+    return found
+
+
+def _moved(graph: Graph, devices: Mapping[str, torch.device]) -> Graph:
+    return Graph(dict(graph.nodes), graph.edges, views=graph.views, devices=devices)
+
+
+def _steering(recipe: GraphRecipe, graph: Graph, data: Dataset) -> dict[str, Any]:
+    """Optimisers and schedules by node, where one has options of its own."""
+    if not any(node.training for node in recipe.nodes.values()):
+        return {}
+    for name, node in recipe.nodes.items():
+        if node.training and name not in graph.learning:
+            raise UsageError(f"training has no effect on node {name!r}: no edge points to it")
+    own = {name: recipe.training_of(name) for name in graph.learning}
+    steps = _training.steps(recipe, data, recipe.epochs)
+    return {
+        "optimizer": {name: _training.optimizer(each) for name, each in own.items()},
+        "schedule": {name: _training.schedule(each, steps) for name, each in own.items()},
+    }
 
 
 def _make(node: NodeRecipe, data: Dataset) -> _networks.Named:

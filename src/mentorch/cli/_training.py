@@ -67,12 +67,11 @@ def augmentation(recipe: Recipe, data: Dataset) -> Augment | None:
 def trainer(recipe: Recipe, data: Dataset, *, epochs: int | None = None, node: str = "") -> Callable[..., History]:
     """:func:`mentorch.fit` with a recipe's options bound."""
     epochs = epochs or recipe.epochs
-    steps = math.ceil(len(training_batches(data.train, recipe.batch_size)) / recipe.accumulate) * epochs
     return functools.partial(
         fit,
         optimizer=optimizer(recipe),
         epochs=epochs,
-        schedule=schedule(recipe, steps),
+        schedule=schedule(recipe, steps(recipe, data, epochs)),
         monitor=Monitor(node=node, min_delta=MIN_DELTA),
         patience=recipe.early_stop or None,
         clip_norm=recipe.clip_norm,
@@ -87,6 +86,11 @@ def trainer(recipe: Recipe, data: Dataset, *, epochs: int | None = None, node: s
         tensorboard=recipe.tensorboard,
         checkpoint_seconds=CHECKPOINT_SECONDS,
     )
+
+
+def steps(recipe: Recipe, data: Dataset, epochs: int) -> int:
+    """Optimiser steps of a training."""
+    return math.ceil(len(training_batches(data.train, recipe.batch_size)) / recipe.accumulate) * epochs
 
 
 def optimizer(recipe: Recipe) -> Callable[[Any], torch.optim.Optimizer]:
