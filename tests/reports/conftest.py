@@ -185,6 +185,66 @@ def run_folder(
     return folder
 
 
+def atlas(folder: Path, count: int = 24, *, kept: int = 64, failures: int = 0, **changes: Any) -> Path:
+    """The files of a map: networks in four data sets and three architectures, near each other by both."""
+    from safetensors.numpy import save_file
+
+    rng = np.random.default_rng(0)
+    data, kinds = np.arange(count) % 4, np.arange(count) // 4 % 3
+    like = [np.equal.outer(one, one) * 0.6 + rng.uniform(0, 0.3, (count, count)) for one in (data, kinds)]
+    nodes, edges = ((one + one.T) / 2 for one in like)
+    kept = min(kept, count - 1)
+    best = np.maximum(nodes, edges) - 9 * np.eye(count)
+    index = np.argsort(-best, axis=1, kind="stable")[:, :kept]
+    angle = 2 * np.pi * data / 4
+    plane = np.stack([np.cos(angle), np.sin(angle)], axis=1) + rng.normal(0, 0.25, (count, 2))
+    tensors = {
+        "index": index.astype(np.int32),
+        "nodes": np.take_along_axis(nodes, index, 1).astype(np.float32),
+        "edges": np.take_along_axis(edges, index, 1).astype(np.float32),
+        "layout": np.stack([plane * (1 + 0.1 * i) for i in range(5)]).astype(np.float32),
+        "shares": np.linspace(0, 1, 5).astype(np.float32),
+    }
+    record = {
+        "schema": "mentorch.atlas/1",
+        "k": 3,
+        "weight": 1.0,
+        "frame": {"count": 128},
+        "made": {"name": "a zoo", "probes": ["digits", "cifar10"]},
+        "networks": [
+            {
+                "name": f"network {i:04}",
+                "network": ("cnn_tiny", "cnn_small", "resnet8")[kinds[i]],
+                "task": "classification",
+                "dataset": ("digits", "fashion-mnist", "cifar10", "cifar100")[data[i]],
+                "accuracy": 0.5,
+                "bytes": 12_345,
+                "hash": "ab" * 32,
+                "folder": f"zoo/{i}",
+                "community": int(data[i]),
+                "x": float(plane[i, 0]),
+                "y": float(plane[i, 1]),
+                "blank": 0,
+            }
+            for i in range(count)
+        ],
+        "links": [
+            {"source": i, "target": int(j), "similarity": 1.0, "nodes": 0.5, "edges": 0.5}
+            for i in range(count)
+            for j in index[i, :3]
+        ],
+        "failures": [{"name": f"bad {i}", "folder": "zoo/bad", "reason": "<torn> & bad"} for i in range(failures)],
+        "tree": {
+            "merges": [[i if i == 0 else count + i - 1, i + 1, 0.1 * (i + 1), i + 2] for i in range(count - 1)],
+            "order": list(range(count)),
+        },
+    } | changes
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / "map.safetensors")
+    (folder / "atlas.json").write_text(json.dumps(record))
+    return folder
+
+
 def edit(folder: Path, change: Any) -> None:
     """Let ``change`` rewrite the results in place."""
     path = folder / "results.json"
@@ -197,5 +257,13 @@ def edit(folder: Path, change: Any) -> None:
 def fake() -> SimpleNamespace:
     """The makers of synthetic files."""
     return SimpleNamespace(
-        graph=graph, row=row, results=results, run=run_folder, edit=edit, recipe=RECIPE, mutual=mutual, look=look
+        graph=graph,
+        row=row,
+        results=results,
+        run=run_folder,
+        edit=edit,
+        recipe=RECIPE,
+        mutual=mutual,
+        look=look,
+        atlas=atlas,
     )

@@ -77,10 +77,10 @@ class Session:
             if not (folder / "recipe.yaml").exists():
                 raise UsageError(f"nothing to resume in {folder}: there is no recipe.yaml (say --name)")
             return folder
-        if name is not None and not self.fresh and _used(folder):
+        if name is not None and not self.fresh and used(folder):
             raise UsageError(f"{folder} already holds a run: --resume goes on with it, or choose another --name")
         folders = itertools.chain([folder], (out / f"{stem}-{number}" for number in itertools.count(2)))
-        return next(folder for folder in folders if not _used(folder))
+        return next(folder for folder in folders if not used(folder))
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
@@ -141,6 +141,6 @@ class Session:
             raise RunError(f"{len(failed)} of {len(results['rows'])} runs failed, the first is {failed[0]}")
 
 
-def _used(folder: Path) -> bool:
+def used(folder: Path) -> bool:
     """Whether something was computed in a folder."""
     return any((folder / part).exists() for part in ("fits", "trials", "results.json"))

@@ -4,6 +4,13 @@ import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from mentorch.transferability._atlas import Atlas as Atlas
+from mentorch.transferability._atlas import atlas as atlas
+from mentorch.transferability._atlas import here as here
+from mentorch.transferability._atlas import in_processes as in_processes
+from mentorch.transferability._atlas import on_ray as on_ray
+from mentorch.transferability._atlas import probes as probes
+from mentorch.transferability._atlas import write_atlas as write_atlas
 from mentorch.transferability._checks import Uninformative as Uninformative
 from mentorch.transferability._cka import cka as cka
 from mentorch.transferability._depara import Similarity as Similarity
