@@ -15,6 +15,11 @@ from mentorch.cli import main
 
 QUICK = ("--epochs", "1", "--train-size", "100", "--batch-size", "50", "--no-tensorboard", "--no-results")
 
+TASKS = ("segmentation", "depth", "normals")
+BRANCH = ("--size", "16", "24", "--train-size", "24", "--batch-size", "8", "--epochs", "1", "--search-epochs", "1")
+BRANCH += ("--lr", "0.01", "--no-tensorboard")
+STUDENTS = ("labels", "kd", "branch", "kd_branched")
+
 
 @dataclass(frozen=True)
 class Result:
@@ -67,6 +72,17 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = call("train", *words, "--train-size", "400", "--out", root, "--name", "t")
     assert result.code == 0, result.err
     return root / "t" / "nodes" / "scratch-seed-0"
+
+
+@pytest.fixture(scope="session")
+def branched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of ``mentorch branch`` with all tasks and two seeds, by its other name."""
+    root = tmp_path_factory.mktemp("branched")
+    words = ("--tasks", *TASKS, *BRANCH, "--methods", *STUDENTS, "--seeds", "0", "1", "--out", root, "--name", "b")
+    result = call("amalgamate", *words)
+    assert result.code == 0, result.err
+    assert "branch seed 0: branches leave at" in result.err + result.out
+    return root / "b"
 
 
 def numbers(run: Path) -> list[dict[str, Any]]:

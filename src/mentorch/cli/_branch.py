@@ -21,7 +21,7 @@ from mentorch._graph import Graph
 from mentorch.cli import _dense, _training
 from mentorch.cli._branch_pictures import ANIMATION, Pictures
 from mentorch.cli._branch_recipe import RANDOM, BranchRecipe
-from mentorch.cli._branch_results import described, in_one_line, student_card
+from mentorch.cli._branch_results import described, in_one_line, student_card, training_macs
 from mentorch.cli._dense_teachers import DenseTeacher, planned, trained
 from mentorch.cli._run import Session
 from mentorch.cli._turns import joined
@@ -175,18 +175,19 @@ class _Job:
         else:
             found = self.direct(name, seed, place, train)
         network, history, graph, extra = found
+        size = cost(network, data.train.images[:1].float() / 255)
         row: dict[str, Any] = {
             "seed": seed,
             "epochs": len(history.records),
             "best_epoch": history.best_epoch,
             "seconds": history.records[-1]["seconds"],
             "trained_samples": history.samples,
-            **dataclasses.asdict(cost(network, data.train.images[:1].float() / 255)),
+            "parameters": size.parameters,
+            "inference_macs": size.macs,
             "branches": network.tree.plan(),
             "graph": describe_graph(graph),
             **extra,
         }
-        row["inference_macs"] = row.pop("macs")
         for part in ("validation", "test"):
             split = getattr(data, part)
             row[part] = {
@@ -211,28 +212,29 @@ class _Job:
             "search": self.fit(train, recipe.search_epochs * (self.depths if random_path else 1)),
             "together": self.fit(train, recipe.epochs),
         }
-        stages = list(
-            branch(
-                self.networks,
-                self.begin(seed),
-                fits,
-                _dense.from_teachers(recipe),
-                validation=Batches(self.data.validation, recipe.eval_batch_size),
-                variant="random_path" if random_path else "paper",
-                train_trunk=recipe.train_trunk,
-                views=dict.fromkeys((*self.networks, "student"), self.view),
-                seed=seed,
-                run=place,
-                resume=self.session.resume,
-            )
-        )
+        stages, spent = [], 0
+        for stage in branch(
+            self.networks,
+            self.begin(seed),
+            fits,
+            _dense.from_teachers(recipe),
+            validation=Batches(self.data.validation, recipe.eval_batch_size),
+            variant="random_path" if random_path else "paper",
+            train_trunk=recipe.train_trunk,
+            views=dict.fromkeys((*self.networks, "student"), self.view),
+            seed=seed,
+            run=place,
+            resume=self.session.resume,
+        ):
+            stages.append(stage)
+            spent += training_macs(stage.graph, stage.history, self.data)
         last = stages[-1]
         assert isinstance(last.network, Branched)
         history = joined([stage.history for stage in stages], place, "stage")
         self.session.tell(f"{name} seed {seed}: branches leave at {last.depths}")
         if self.recipe.animate and name == "branch" and seed == self.recipe.seeds[0]:
             animate([place / stage.name for stage in stages], self.session.folder / ANIMATION)
-        return last.network, history, last.graph, {"held_out": last.scores, "depths": last.depths}
+        return last.network, history, last.graph, {"held_out": last.scores, "depths": last.depths, "macs": spent}
 
     def direct(
         self, name: str, seed: int, place: Path, train: Batches
@@ -248,7 +250,7 @@ class _Job:
         network = thawed(branched(self.begin(seed), {task: (end, depths[task]) for task, end in ends.items()}))
         graph = self.supervised(network) if kind == "labels" else self.taught(network, self.networks)
         history = self.fit(train, self.budget)(graph, run=place, resume=self.session.resume)
-        return network, history, graph, {}
+        return network, history, graph, {"macs": training_macs(graph, history, self.data)}
 
     def fit(self, train: Batches, epochs: int) -> Callable[..., History]:
         """:func:`mentorch.fit` with everything bound but the graph and its folder."""

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from mentorch import zoo
+from mentorch._graph import Graph
 from mentorch.cli import _dense
 from mentorch.cli._branch_recipe import BranchRecipe
 from mentorch.cli._dense_teachers import DenseTeacher
 from mentorch.data import Normalize, dense
+from mentorch.methods._branch._paths import Paths
 from mentorch.networks import Branched, cost
+from mentorch.training import History
 
 SCHEMA = "mentorch.results/1"
 _MAIN = {"segmentation": "miou", "depth": "rmse", "normals": "mean"}
@@ -78,6 +81,24 @@ def student_card(
         parents=parents,
         tags={"classes": ", ".join(data.classes)} if "segmentation" in recipe.tasks else {},
     )
+
+
+def training_macs(graph: Graph, history: History, data: dense.DenseDataset) -> int:
+    """Multiply-adds of a training: forward for all nodes, twice that for the backward pass of those that learn.
+
+    Of a search over random paths, with all branches at the middle depth.
+    """
+    example = data.train.images[:1].float() / 255
+    total = 0
+    for name, node in graph.nodes.items():
+        if isinstance(node, Paths) and node.random:
+            before, middle = node.chosen, max(node.limits.values()) // 2
+            size = cost(node.choose(dict.fromkeys(node.limits, middle)), example).macs
+            node.choose(before)
+        else:
+            size = cost(node, example).macs
+        total += size if name in graph.frozen else 3 * size
+    return history.samples * total
 
 
 def in_one_line(row: Mapping[str, Any], recipe: BranchRecipe) -> str:
