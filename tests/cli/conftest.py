@@ -20,6 +20,9 @@ BRANCH = ("--size", "16", "24", "--train-size", "24", "--batch-size", "8", "--ep
 BRANCH += ("--lr", "0.01", "--no-tensorboard")
 STUDENTS = ("labels", "kd", "branch", "kd_branched")
 
+VARYING = ("seconds", "peak_memory")
+"""What may differ between two runs of one recipe."""
+
 
 @dataclass(frozen=True)
 class Result:
@@ -86,9 +89,9 @@ def branched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def numbers(run: Path) -> list[dict[str, Any]]:
-    """The rows of a run without what may differ between two runs of one recipe: time."""
+    """The rows of a run without what may differ between two runs of one recipe: time and memory."""
     rows = json.loads((run / "results.json").read_text())["rows"]
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+    return [{key: value for key, value in row.items() if key not in VARYING} for row in rows]
 
 
 def histories(run: Path) -> dict[str, list[Any]]:
@@ -106,4 +109,4 @@ def timeless(record: Any) -> Any:
         return [timeless(part) for part in record]
     if not isinstance(record, dict):
         return record
-    return {key: timeless(value) for key, value in record.items() if key != "seconds"}
+    return {key: timeless(value) for key, value in record.items() if key not in VARYING}

@@ -40,7 +40,9 @@ def methods(teacher: nn.Module) -> dict[str, Method]:
 
 def numbers(results: dict[str, Any]) -> dict[tuple[str, int], dict[str, Any]]:
     return {
-        (row["method"], row["seed"]): {key: value for key, value in row.items() if key != "seconds"}
+        (row["method"], row["seed"]): {
+            key: value for key, value in row.items() if key not in ("seconds", "peak_memory")
+        }
         for row in results["rows"]
     }
 

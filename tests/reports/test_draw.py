@@ -63,7 +63,7 @@ def test_losses_that_differ_or_read_features_are_listed_below_the_matrix():
 def test_the_matrix_is_that_of_the_methods():
     from torch import nn
 
-    from mentorch.comparison._compare import describe_graph
+    from mentorch.comparison import describe_graph
     from mentorch.methods import from_matrix, to_matrix
 
     rows = [["linear_up", "correct", "through"], ["cutoff", "through", 0.5], ["cutoff", "cutoff", "cutoff"]]

@@ -3,8 +3,8 @@
 from mentorch.comparison._compare import Method as Method
 from mentorch.comparison._compare import Teacher as Teacher
 from mentorch.comparison._compare import compare as compare
-from mentorch.comparison._compare import describe_graph as describe_graph
 from mentorch.comparison._compare import training_batches as training_batches
+from mentorch.comparison._describe import describe_graph as describe_graph
 from mentorch.comparison._environment import environment as environment
 from mentorch.comparison._measure import Neighbours as Neighbours
 from mentorch.comparison._measure import latency as latency

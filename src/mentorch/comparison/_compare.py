@@ -11,16 +11,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from mentorch._edge import describe_gate, loss_name
 from mentorch._errors import MentorchError, RunError, UsageError
 from mentorch._files import read_json, read_sealed, write_json, write_sealed
-from mentorch._freeze import is_frozen
 from mentorch._graph import Graph, View
+from mentorch.comparison._describe import describe_graph
 from mentorch.comparison._environment import environment
 from mentorch.comparison._measure import Neighbours, latency, measure, on_views, outputs
+from mentorch.comparison._peak import forget_peak, peak
 from mentorch.comparison._summary import summarise
 from mentorch.data import Augment, Batches, Dataset, Split
-from mentorch.networks import Taps, cost, state_hash, taps
+from mentorch.networks import Taps, cost, taps
 from mentorch.training import History, On
 
 SCHEMA = "mentorch.results/1"
@@ -260,6 +260,7 @@ class _Job:
         train = training_batches(data.train, self.batch_size, augment=self.augment, seed=seed, views=self.views)
         validation = Batches(data.validation, self.reference.batch_size)
         torch.manual_seed(seed)
+        watched = forget_peak(data.train.images.device)
         history = self.fit(
             graph, train, validation=validation, run=place, resume=self.resume, callbacks=tuple(method.callbacks())
         )
@@ -272,6 +273,7 @@ class _Job:
             "best_epoch": history.best_epoch,
             "stopped": history.stopped,
             "seconds": history.records[-1]["seconds"],
+            "peak_memory": peak(data.train.images.device) if watched else None,
             "trained_samples": history.samples,
             "macs": self._macs(graph, history),
             "parameters": sum(p.numel() for p in last.parameters()),
@@ -373,28 +375,3 @@ def _describe_data(data: Dataset) -> dict[str, Any]:
         "note": data.note,
         "fingerprint": data.fingerprint,
     }
-
-
-def describe_graph(graph: Graph) -> dict[str, Any]:
-    """A graph as data, for drawing."""
-    nodes = [
-        {
-            "name": name,
-            "role": "frozen" if is_frozen(node) else "learning",
-            "network": type(node).__name__,
-            "parameters": sum(p.numel() for p in node.parameters()),
-            **({"hash": state_hash(node)} if is_frozen(node) else {}),
-        }
-        for name, node in graph.nodes.items()
-    ]
-    edges = [
-        {
-            "source": list(edge.sources),
-            "target": ", ".join(edge.targets),
-            "loss": loss_name(edge.loss),
-            "gate": describe_gate(edge.gate),
-            "name": edge.name,
-        }
-        for edge in graph.edges
-    ]
-    return {"nodes": nodes, "edges": edges}
