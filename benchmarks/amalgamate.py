@@ -4,6 +4,8 @@ r"""Specialists of a data set, each with its share of the classes, into one stud
     python benchmarks/amalgamate.py --data cifar100 --teachers resnet8 cnn_medium wrn_10_1 resnet8 \
         --teacher-size 9000 --teacher-epochs 15 --epochs 8 --out runs/quarters
     python benchmarks/amalgamate.py --train-size 45000 --teacher-size 45000 --epochs 60 --student resnet20
+    python benchmarks/amalgamate.py --data digits --teachers cnn_small cnn_small --student cnn_small --epochs 30 \
+        --teacher-size 1200 --train-size 400 --methods scratch kd cfl layerwise recombine --keep 0.27 --out runs/digits
     python benchmarks/amalgamate.py --step                                 # only what a step costs, in half a minute
 
 The data set must be where `mentorch data list` looks for it. A run folder for `mentorch report` is written, the table
@@ -30,13 +32,13 @@ from mentorch.data import Dataset, LabelSpace, Normalize, load, only, standard
 from mentorch.methods import accuracy_by_task, amalgamate, calibrate, supervise
 
 
-def teach(name: str, network: str, data: Dataset, folder: Path, epochs: int) -> Path:
+def teach(name: str, network: str, data: Dataset, view: Normalize, folder: Path, epochs: int) -> Path:
     """A specialist on its own classes, kept with its card."""
     place = folder / name
     if (place / "card.json").exists():
         return place
     torch.manual_seed(0)
-    made, view = networks.build(network, num_classes=data.num_classes), Normalize(data.mean, data.std)
+    made = networks.build(network, num_classes=data.num_classes, in_channels=data.channels)
     fit(
         supervise(made, view=view),
         training_batches(data.train, 64, augment=standard(data)),
@@ -46,8 +48,10 @@ def teach(name: str, network: str, data: Dataset, folder: Path, epochs: int) -> 
     )
     found = measure(made, data.test, view=view)
     print(f"{name}: {network}, {found['accuracy']:.2%} on its own {data.num_classes} classes", flush=True)
-    size = zoo.Input(3, (32, 32), data.mean, data.std)
-    arguments = {"num_classes": data.num_classes, "in_channels": 3}
+    order = "rgb" if data.channels == 3 else "gray"
+    mean, std = (tuple(values.flatten().tolist()) for values in (view.mean, view.std))
+    size = zoo.Input(data.channels, (data.image_size,) * 2, mean, std, order)
+    arguments = {"num_classes": data.num_classes, "in_channels": data.channels}
     zoo.save(made, place, zoo.Card(name, network, arguments, classes=data.classes, input=size, metrics={"test": found}))
     return place
 
@@ -96,10 +100,12 @@ def step_time(
     return statistics.median(seconds["graph"]) / statistics.median(seconds["hand"])
 
 
-def step_times(teachers: dict[str, nn.Module], student: str, shares: dict[str, tuple[str, ...]], repeats: int) -> None:
+def step_times(
+    teachers: dict[str, nn.Module], student: str, shares: dict[str, tuple[str, ...]], images: torch.Tensor, repeats: int
+) -> None:
     """The ratio several times, and its median."""
-    space, images = LabelSpace.union(shares), torch.rand(64, 3, 32, 32)
-    learner = networks.build(student, num_classes=len(space))
+    space = LabelSpace.union(shares)
+    learner = networks.build(student, num_classes=len(space), in_channels=images.shape[1])
     ratios = sorted(step_time(teachers, learner, space, images) for _ in range(repeats))
     listed = ", ".join(f"{ratio:.3f}" for ratio in ratios)
     print(
@@ -120,6 +126,8 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=["scratch", "kd", "cfl", "layerwise"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--variant", default="kamal")
+    parser.add_argument("--rounds", type=int, default=3, help="of recombination")
+    parser.add_argument("--keep", type=float, default=0.6, help="of the merged network")
     parser.add_argument("--repeats", type=int, default=5, help="of the measurement of a step")
     parser.add_argument("--step", action="store_true", help="measure a step with untrained networks, and nothing else")
     asked = parser.parse_args()
@@ -128,23 +136,26 @@ def main() -> None:
         names = {f"part{i + 1}": tuple(f"{i}.{k}" for k in range(5)) for i in range(len(asked.teachers))}
         pairs = zip(names, asked.teachers, strict=True)
         made = {name: networks.build(network, num_classes=5).eval() for name, network in pairs}
-        step_times(made, asked.student, names, asked.repeats)
+        step_times(made, asked.student, names, torch.rand(64, 3, 32, 32), asked.repeats)
         return
     data = load(asked.data, train_size=asked.teacher_size)
     share = data.num_classes // len(asked.teachers)
     shares = {f"part{i + 1}": data.classes[i * share :][:share] for i in range(len(asked.teachers))}
-    folders = {
-        name: teach(name, network, only(data, classes), asked.out / "teachers", asked.teacher_epochs or asked.epochs)
-        for (name, classes), network in zip(shares.items(), asked.teachers, strict=True)
-    }
+    folders = {}
+    for (name, classes), network in zip(shares.items(), asked.teachers, strict=True):
+        own = only(data, classes)
+        seen = data if "recombine" in asked.methods else own  # side by side they stand on one input
+        view, epochs = Normalize(seen.mean, seen.std), asked.teacher_epochs or asked.epochs
+        folders[name] = teach(name, network, own, view, asked.out / "teachers", epochs)
     together(folders, shares, data)
     given = {name: zoo.load(folder)[0] for name, folder in folders.items()}
-    step_times(given, asked.student, shares, asked.repeats)
+    step_times(given, asked.student, shares, data.train.images[:64].float() / 255, asked.repeats)
     words = ["amalgamate", "--teachers", *(f"{name}={folder}" for name, folder in folders.items())]
     words += ["--student", asked.student, "--data", asked.data, "--augment", "standard"]
     words += ["--train-size", asked.train_size, "--val-fraction", 0.02, "--epochs", asked.epochs]
     words += ["--methods", *asked.methods, "--seeds", *asked.seeds]
     words += ["--variant", asked.variant] if "cfl" in asked.methods else []
+    words += ["--rounds", asked.rounds, "--keep", asked.keep] if "recombine" in asked.methods else []
     words += ["--lr", 2e-3, "--lr-schedule", "cosine", "--early-stop", 0, "--select", "last", "--knn", 0]
     words += ["--no-tensorboard", "--no-diagnose", "--threads", 1, "--out", asked.out, "--name", "amalgamated"]
     mentorch([str(word) for word in words])
