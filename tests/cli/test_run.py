@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -331,3 +332,57 @@ def test_what_differs_is_named_with_both_values(tmp_path: Path) -> None:
         session(tmp_path, name="r", lr=0.5, resume=True).hold(),
     ):
         pass
+
+
+# -- several processes
+
+
+def test_processes_do_one_run_together_and_the_first_one_writes_and_speaks(together, tmp_path: Path) -> None:
+    words = [
+        "distill",
+        *QUICK,
+        "--teacher",
+        "cnn_small",
+        "--teacher-epochs",
+        "1",
+        "--student",
+        "cnn_tiny",
+        "--knn",
+        "0",
+    ]
+    words += ["--method", "kd+pkt", "--seeds", "0", "1", "--name", "two"]
+    before = set(Path(tempfile.gettempdir()).glob("mentorch-*"))
+    first, second = together("command", words=words, folder=tmp_path)
+    assert (first["code"], second["code"]) == (0, 0), first["err"]
+    assert "kd+pkt is" in first["out"]
+    assert "kd+pkt, seed 1" in first["err"]
+    assert second["out"] == second["err"] == ""
+    assert set(Path(tempfile.gettempdir()).glob("mentorch-*")) == before
+    run = tmp_path / "runs" / "two"
+    results = json.loads((run / "results.json").read_text())
+    assert [row["trained_samples"] for row in results["rows"]] == [100] * 4
+    assert json.loads((run / "environment.json").read_text())["processes"] == 2
+    (run / "results.json").unlink()
+    (run / "fits/kd+pkt/seed-1/result.json").unlink()
+    lost = results["rows"][-1]
+    again = ["run", str(run / "recipe.yaml"), "--resume"]
+    assert together("command", words=again, folder=tmp_path)[0]["code"] == 0
+    found = json.loads((run / "results.json").read_text())["rows"][-1]
+    assert (found["method"], found["seed"], found["test"]) == (lost["method"], lost["seed"], lost["test"])
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["search", "--trials", "1"], "error: mentorch search works in one process: start it without torchrun"),
+        ([*TRAIN, "--batch-size", "5"], "error: a batch of 5 cannot be shared by 2 processes in equal parts"),
+    ],
+)
+def test_what_processes_cannot_do_together_is_one_line(
+    words: list[str], complaint: str, together, tmp_path: Path
+) -> None:
+    first, second = together("command", words=words, folder=tmp_path)
+    assert (first["code"], second["code"]) == (2, 2)
+    assert first["err"].strip() == complaint
+    assert second["err"] == ""
+    assert not (tmp_path / "runs").exists()

@@ -241,3 +241,10 @@ def test_an_empty_set_of_images_is_named():
     nothing = data.Split(torch.zeros(0, 3, 8, 8, dtype=torch.uint8), *(torch.zeros(0, dtype=torch.int64),) * 2)
     with pytest.raises(UsageError, match="the split is empty"):
         data.Batches(nothing, 4)
+
+
+def test_two_processes_amalgamate_what_one_does(together) -> None:
+    (first, second), (alone,) = together("amalgamated"), together("amalgamated", world=1)
+    assert first == second
+    for name, value in alone["weights"].items():
+        torch.testing.assert_close(torch.tensor(first["weights"][name]), torch.tensor(value), rtol=1e-3, atol=1e-4)

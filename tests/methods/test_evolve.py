@@ -342,3 +342,11 @@ def test_a_law_that_does_not_fit_shows_before_anything_is_trained() -> None:
 def test_a_graph_without_the_network_is_refused() -> None:
     with pytest.raises(UsageError, match="generation 1 is not in the graph"):
         next(chain(draw=lambda network: supervise(make())))
+
+
+def test_two_processes_evolve_what_one_does(together: Any, tmp_path: Path) -> None:
+    (first, second), (alone,) = together("evolved", run=tmp_path), together("evolved", world=1)
+    assert first == second
+    assert first["samples"] == alone["samples"]
+    for name, value in alone["weights"].items():
+        torch.testing.assert_close(torch.tensor(first["weights"][name]), torch.tensor(value), rtol=1e-4, atol=1e-5)

@@ -1,8 +1,11 @@
 """The command line: which commands there are, and how it ends. A command is loaded when it is the one that is meant."""
 
+import contextlib
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -88,7 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in given
     words = [word for word in given if word != "--debug"]
     try:
-        code = app(_gathered(words), prog_name="mentorch", standalone_mode=False)
+        with _one_speaks():
+            code = app(_gathered(words), prog_name="mentorch", standalone_mode=False)
         sys.exit(code or 0)
     except _Misuse as error:
         text = error.format_message()
@@ -100,8 +104,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         text = str(error) if isinstance(error, MentorchError) else f"{type(error).__name__}: {error}"
         hint = "" if isinstance(error, MentorchError) else " (unexpected: --debug shows where)"
-        typer.echo(f"error: {' '.join(text.split())}{hint}", err=True)
+        if not (_rank() and isinstance(error, UsageError)):  # in wrong usage all are alike
+            where = f" in process {_rank()}" if _rank() else ""
+            typer.echo(f"error{where}: {' '.join(text.split())}{hint}", err=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+
+
+def _rank() -> int:
+    """Which of the processes that ``torchrun`` started this is; known without torch."""
+    return int(os.environ.get("RANK", "0")) if "TORCHELASTIC_RUN_ID" in os.environ else 0
+
+
+@contextlib.contextmanager
+def _one_speaks() -> Iterator[None]:
+    """Of processes that work together, the first one shows what happens."""
+    if not _rank():
+        yield
+        return
+    with (
+        Path(os.devnull).open("w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        yield
 
 
 def _gathered(words: list[str]) -> list[str]:

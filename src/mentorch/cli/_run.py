@@ -1,10 +1,13 @@
 """One use of the command line: its run folder, its recipe file, its results."""
 
+import atexit
 import contextlib
 import datetime
 import itertools
 import json
 import shlex
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Any
 import torch
 import typer
 
+from mentorch import _processes
 from mentorch._errors import RunError, UsageError
 from mentorch._files import locked
 from mentorch.cli._memory import keep_freed_memory
@@ -20,6 +24,8 @@ from mentorch.cli._recipe import Recipe
 from mentorch.cli._terminal import err, out, row_line, say, show_table
 from mentorch.cli._yaml import read_recipe, write_recipe
 
+# what several processes, started by torchrun, do together
+TOGETHER = ("train", "distill", "compare", "graph", "amalgamate", "branch", "evolve", "slim")
 # what may change when a run is resumed: where things are, what is shown, and how much memory is used
 _HARMLESS = frozenset(
     (
@@ -64,7 +70,23 @@ class Session:
         if self.recipe.threads is not None:
             torch.set_num_threads(self.recipe.threads)
         self.command = str(getattr(self.recipe, "command", "run"))
+        if _processes.started_together() and self.command not in TOGETHER:
+            raise UsageError(f"mentorch {self.command} works in one process: start it without torchrun")
         self.folder = self._choose()
+        if _processes.started_together():
+            self._share()
+
+    def _share(self) -> None:
+        """Of processes that work together the first one has the folder; each other one has a copy that nobody reads."""
+        _processes.join()
+        if _processes.rank():
+            own = tempfile.mkdtemp(prefix="mentorch-")
+            atexit.register(shutil.rmtree, own, ignore_errors=True)
+            copy = Path(own) / self.folder.name
+            if self.folder.exists():
+                shutil.copytree(self.folder, copy)
+            self.folder = copy
+        _processes.wait()  # from here on the first one may write
 
     def _choose(self) -> Path:
         """The run folder: the one that was named, else a new one."""
@@ -126,7 +148,7 @@ class Session:
         """Show the results, write the report, and fail if a part failed."""
         from mentorch.reports import sentence, table, write
 
-        page = write(self.folder) if self.recipe.results else None
+        page = write(self.folder) if self.recipe.results and not _processes.rank() else None
         for warning in results.get("warnings", ()):
             err.print(f"warning: {warning}", markup=False, soft_wrap=True)
         if self.as_json:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from mentorch import gates
+from mentorch import _processes, gates
 from mentorch._errors import UsageError, unknown
 from mentorch.cli._recipe import Recipe
 from mentorch.comparison import training_batches
@@ -44,7 +44,8 @@ def device(recipe: Recipe) -> torch.device:
         raise unknown("device", name, ["auto", *present])
     if not present[name]:
         raise UsageError(f"device {name!r} was asked for, but torch {torch.__version__} finds none here")
-    return torch.device(name)
+    together = name == "cuda" and _processes.started_together()
+    return torch.device(name, _processes.per_machine()[0]) if together else torch.device(name)
 
 
 def view(recipe: Recipe, data: Dataset) -> Normalize | None:
@@ -90,7 +91,8 @@ def trainer(recipe: Recipe, data: Dataset, *, epochs: int | None = None, node: s
 
 def steps(recipe: Recipe, data: Dataset, epochs: int) -> int:
     """Optimiser steps of a training."""
-    return math.ceil(len(training_batches(data.train, recipe.batch_size)) / recipe.accumulate) * epochs
+    each = training_batches(data.train, recipe.batch_size).count(0, _processes.world())
+    return math.ceil(each / recipe.accumulate) * epochs
 
 
 def optimizer(recipe: Recipe) -> Callable[[Any], torch.optim.Optimizer]:

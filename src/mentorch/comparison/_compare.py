@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from mentorch import _processes
 from mentorch._errors import MentorchError, RunError, UsageError
 from mentorch._files import read_json, read_sealed, write_json, write_sealed
 from mentorch._graph import Graph, View
@@ -318,18 +319,18 @@ def training_batches(
     """Shuffled batches; the last one is left out where it would be a single sample.
 
     Batch normalisation and losses on relations need more than one. With ``views`` there are so many versions of each
-    image, and they are the same for all seeds, so that runs can share what a teacher says of them.
+    image, and they are the same for all seeds, so that runs can share what a teacher says of them. Processes that train
+    together share each batch.
 
     Raises:
-        UsageError: if a batch is larger than the split.
+        UsageError: if a batch is larger than the split, or cannot be shared.
     """
     if batch_size > len(split):
         raise UsageError(f"batch size {batch_size} is larger than the training split ({len(split)} images)")
-    alone = len(split) % batch_size == 1
+    own, world = _processes.share(batch_size), _processes.world()
+    alone = len(split) // world % own == 1
     shared = None if views is None else 0
-    return Batches(
-        split, batch_size, shuffle=True, augment=augment, seed=seed, drop_last=alone, views=views, view_seed=shared
-    )
+    return Batches(split, own, shuffle=True, augment=augment, seed=seed, drop_last=alone, views=views, view_seed=shared)
 
 
 def _kept(path: Path) -> dict[str, Any]:

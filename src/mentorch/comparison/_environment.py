@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from mentorch import _processes
+
 PACKAGES = ("mentorch", "torch", "numpy", "lightning-fabric", "scikit-learn", "timm", "torchvision", "transformers")
 
 
@@ -25,6 +27,7 @@ def environment() -> dict[str, Any]:
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": _processes.world(),
         "gpus": gpus,
         "versions": versions,
     }

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,8 @@ def hash_tensors(state: Mapping[str, Tensor]) -> str:
             raise UsageError(f"{name!r} in the state is {type(tensor).__name__}, not a tensor: it cannot be hashed")
         # the lengths are implied by dtype and shape, so no two states share one stream of bytes
         digest.update(f"{name!r} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        flat = tensor.detach().cpu().contiguous().flatten()
+        held: Any = tensor.detach()
+        whole = held.full_tensor() if hasattr(held, "full_tensor") else held  # sharded: every process must ask
+        flat = whole.cpu().contiguous().flatten()
         digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -79,6 +79,25 @@ def check_validation(graph: Graph, validation: Iterable[Any], metrics: Mapping[s
             raise UsageError(f"monitor: no metric {to.metric!r} of {name!r} (known: {', '.join(known)}): pass monitor=")
 
 
+def check_strategy(strategy: Any) -> None:
+    """Refuse strategies that replace modules by their own: ``fit`` averages gradients itself, whatever gates close."""
+    from lightning_fabric.strategies.ddp import DDPStrategy
+    from lightning_fabric.strategies.single_device import SingleDeviceStrategy
+
+    if not isinstance(strategy, DDPStrategy | SingleDeviceStrategy):
+        raise UsageError(
+            f"fit works with one device or strategy='ddp', not with {type(strategy).__name__}: to shard a network, "
+            "call torch.distributed.fsdp.fully_shard on it before the graph is made"
+        )
+
+
+def check_whole_nodes(parts: bool, **options: object) -> None:
+    """Refuse what needs a whole network in each process, where one is sharded."""
+    for name, value in options.items():
+        if parts and value is not None:
+            raise UsageError(f"{name} needs whole networks, and one is sharded (fully_shard): leave it out")
+
+
 def check_alive(training: Training) -> None:
     """Refuse gates that leave a learning node without an open edge for a whole epoch: it would only drift."""
     graph, steps = training.graph, training.steps

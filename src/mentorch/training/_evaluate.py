@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mentorch import _processes
 from mentorch import metrics as standard
 from mentorch._errors import UsageError, unknown
 from mentorch._graph import Graph
-from mentorch.training._batches import length, samples_in, to_device, walk
+from mentorch.training._batches import Shares, length, samples_in, to_device, walk
 
 Metric = Callable[[Any, Any], Tensor]
 """``metric(output, labels)`` -> one value per sample ``[N]``, averaged over all samples of the data."""
@@ -40,6 +41,7 @@ def evaluate(
     nodes: Sequence[str] | None = None,
     metrics: Mapping[str, Metric] | Mapping[str, Mapping[str, Metric]] | None = None,
     networks: Mapping[str, nn.Module] | None = None,
+    together: bool = False,
 ) -> dict[str, dict[str, float]]:
     """Mean of each metric over all samples of ``data``, exact over unequal batches, for each node.
 
@@ -50,6 +52,8 @@ def evaluate(
         metrics: name -> ``metric(output, labels) -> [N]``, for all nodes or per node; accuracy and cross-entropy if
             nothing is said.
         networks: run these instead of the graph's own under the same names (averaged weights, say).
+        together: several processes measure it, all of which ask: each runs its part of :class:`mentorch.data.Batches`,
+            and every sample counts once. Other data, and data in random order, is measured by each as a whole.
 
     Returns:
         Node -> metric -> value.
@@ -66,11 +70,12 @@ def evaluate(
     wanted = {name: metrics_of(name, metrics, graph) for name in names}
     running = {name: (networks or {}).get(name, graph.nodes[name]) for name in names}
     device = next((p.device for p in graph.parameters()), torch.device("cpu"))
-    sums: dict[tuple[str, str], Tensor] = {}
-    samples = 0
+    sums = {(name, m): torch.zeros((), dtype=torch.float64, device=device) for name in names for m in wanted[name]}
+    samples, (rank, world) = 0, _parts(data) if together else (0, 1)
+    number = data.count(rank, world) if isinstance(data, Shares) and world > 1 else length(data)
     views = [view for name in names if isinstance(view := graph.views.get(name), nn.Module)]
     with evaluating(*running.values(), *views):
-        for batch in walk(data, 0, 0, sys.maxsize if (known := length(data)) is None else known):
+        for batch in walk(data, 0, 0, sys.maxsize if number is None else number, rank, world):
             inputs, labels, _ = to_device(batch, device)
             if labels is None:
                 raise UsageError("evaluation needs labels, the data has none")
@@ -83,11 +88,21 @@ def evaluate(
                     value = function(output, labels)
                     if value.shape != (size,):
                         raise UsageError(f"metric {metric!r} must return one value per sample, got {list(value.shape)}")
-                    total = value.sum(dtype=torch.float64)
-                    sums[name, metric] = sums[name, metric] + total if (name, metric) in sums else total
-    if not samples:
+                    sums[name, metric] += value.sum(dtype=torch.float64)
+    found = torch.stack([*sums.values(), torch.tensor(samples, dtype=torch.float64, device=device)])
+    if world > 1:
+        torch.distributed.all_reduce(found)
+    *totals, count = found.tolist()
+    if not count:
         raise UsageError("evaluation on empty data")
-    return {name: {m: float(sums[name, m]) / samples for m in wanted[name]} for name in names}
+    means = {key: total / count for key, total in zip(sums, totals, strict=True)}
+    return {name: {m: means[name, m] for m in wanted[name]} for name in names}
+
+
+def _parts(data: Iterable[Any]) -> tuple[int, int]:
+    """Which part of the data this process measures, of how many; data in random order is not divided exactly."""
+    alone = not isinstance(data, Shares) or getattr(data, "shuffle", False)
+    return (0, 1) if alone else (_processes.rank(), _processes.world())
 
 
 def check_whole(data: Iterable[Any]) -> None:

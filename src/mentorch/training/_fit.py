@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from mentorch import _processes
 from mentorch._errors import UsageError
 from mentorch._files import locked
 from mentorch._graph import Graph
@@ -20,13 +21,21 @@ from mentorch.training import _loggers
 from mentorch.training._batches import Batch, count, generators, to_device, walk
 from mentorch.training._cache import OpenCache, TeacherCache
 from mentorch.training._callbacks import On
-from mentorch.training._check import check_alive, check_choices, check_numbers, check_validation
+from mentorch.training._check import (
+    check_alive,
+    check_choices,
+    check_numbers,
+    check_strategy,
+    check_validation,
+    check_whole_nodes,
+)
 from mentorch.training._checkpoint import undisturbed
 from mentorch.training._evaluate import Metric, evaluate
 from mentorch.training._history import History
 from mentorch.training._loop import Loop
 from mentorch.training._optimizers import OneOrEach, Schedule, Steering
 from mentorch.training._training import Monitor, Training
+from mentorch.training._weights import fill, sharded
 
 
 def fit(
@@ -86,8 +95,8 @@ def fit(
         ema: decay of an exponential moving average of the weights; the averaged networks are validated and kept.
         precision: of Lightning Fabric; losses are computed in float32 in any case.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ...
-        fabric: a launched ``lightning.fabric.Fabric`` for several processes; replaces ``precision`` and ``device``.
-            Where gates close all edges of a node, its strategy must find unused parameters.
+        fabric: a launched ``lightning.fabric.Fabric``; replaces ``precision`` and ``device``. Without one, processes
+            that ``torchrun`` started train together; see ``docs/scale.md``.
         compile: compile the whole graph with ``torch.compile``.
         channels_last: keep the weights of convolutions channels-last, in place, which makes all maps so: the same
             numbers up to rounding, and on most machines less time. See ``docs/benchmarks.md`` for what these three are
@@ -126,6 +135,7 @@ def fit(
     if validation is not None:
         check_validation(graph, validation, metrics, monitor)
     fabric = fabric or _make_fabric(device, precision)
+    check_strategy(fabric.strategy)
     graph.to(fabric.device)
     if channels_last:
         _lay_out(graph)
@@ -144,6 +154,8 @@ def fit(
     turns = graph.learning if update == "alternating" else ()
     if missing := set(turns) - set(training.steering.optimizers):
         raise UsageError(f"alternating updates need an optimiser for each node: {', '.join(sorted(missing))} has none")
+    parts = any(sharded(graph.nodes[name]) for name in graph.learning)
+    check_whole_nodes(parts, ema=ema, diagnose=diagnose)
     if ema is not None:
         training.averages = {name: _copy_of(graph.nodes[name]) for name in graph.learning}
     if compile:
@@ -151,14 +163,15 @@ def fit(
     alone, plain = fabric.world_size == 1, fabric.strategy.precision.precision == "32-true"
     loop = Loop(
         training=training,
-        # these wrappers are for several processes and other precisions; elsewhere they only cost time in each step
-        module=graph if alone else fabric.setup_module(graph),
+        # this is for other precisions; elsewhere it only costs time in each step
         autocast=contextlib.nullcontext if plain else fabric.autocast,
-        backward=Tensor.backward if alone and plain else fabric.backward,
+        backward=Tensor.backward if plain else fabric.backward,
         fabric=fabric,
         scaler=getattr(fabric.strategy.precision, "scaler", None),
         train=train,
-        evaluate=functools.partial(evaluate, graph, validation, metrics=metrics) if validation is not None else None,
+        evaluate=None
+        if validation is None
+        else functools.partial(evaluate, graph, validation, metrics=metrics, together=not (alone or parts)),
         monitor=monitor,
         patience=patience,
         clip_norm=clip_norm,
@@ -192,7 +205,8 @@ def fit(
                 short=_loggers.short_names(names),
             )
         )
-        loop.interrupted = stack.enter_context(_ctrl_c())
+        if alone:  # several cannot agree on a step in time: the last checkpoint is there
+            loop.interrupted = stack.enter_context(_ctrl_c())
         loop.go()
     _finish(training, select)
     return training.history
@@ -203,12 +217,26 @@ def _make_fabric(device: str, precision: Literal["32-true", "16-mixed", "bf16-mi
         from lightning_fabric import Fabric
     except ModuleNotFoundError as error:
         raise UsageError("fit needs lightning-fabric: pip install lightning-fabric") from error
+    together, here, machines = _processes.started_together(), 1, 1
+    if together:
+        _processes.join()
+        _, here = _processes.per_machine()
+        machines = _processes.world() // here
     said = logging.getLogger("lightning_fabric.utilities.rank_zero")
     before, said.disabled = said.disabled, True  # it repeats the precision that it was given
     try:
-        return Fabric(accelerator=device, devices=1, precision=precision)
+        fabric = Fabric(
+            accelerator=device,
+            devices=here,
+            num_nodes=machines,
+            strategy="ddp" if together else "auto",
+            precision=precision,
+        )
     finally:
         said.disabled = before
+    if together:
+        fabric.launch()
+    return fabric
 
 
 @contextlib.contextmanager
@@ -257,6 +285,6 @@ def _finish(training: Training, select: Literal["last", "best"]) -> None:
     """Leave the nodes with the weights that were asked for."""
     for name in training.graph.learning:
         if select == "best" and training.history.best_weights:
-            training.graph.nodes[name].load_state_dict(training.history.best_weights[name])
+            fill(training.graph.nodes[name], training.history.best_weights[name])
         elif name in training.averages:
             training.graph.nodes[name].load_state_dict(training.averages[name].state_dict())

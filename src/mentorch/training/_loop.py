@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from mentorch import _processes
 from mentorch._errors import RunError, UsageError
 from mentorch.gates import progress_at
 from mentorch.networks import state_hash
-from mentorch.training import _checkpoint, _loggers
+from mentorch.training import _checkpoint, _everybody, _loggers
 from mentorch.training._batches import samples_in, to_device, walk
 from mentorch.training._cache import OpenCache
 from mentorch.training._callbacks import On, emit
@@ -25,6 +26,7 @@ from mentorch.training._identity import check_same, identity
 from mentorch.training._lack import lack
 from mentorch.training._optimizers import clip
 from mentorch.training._training import Monitor, Sums, Training
+from mentorch.training._weights import all_finite, copied, update_average, whole
 
 
 @dataclass
@@ -32,7 +34,6 @@ class Loop:
     """One run: epochs, steps, records and checkpoints."""
 
     training: Training
-    module: Any
     autocast: Callable[[], contextlib.AbstractContextManager[Any]]
     backward: Callable[[Tensor], None]
     fabric: Any
@@ -60,10 +61,12 @@ class Loop:
     since: float = 0.0
     waited: float = 0.0
     scaled: bool = False
+    together: bool = False
     saved: float = field(default_factory=time.monotonic)
 
     def restore(self, resume: bool | Literal["previous"]) -> None:
         """Load the run folder's checkpoint, if asked to and if there is one."""
+        self.together = self.fabric.world_size > 1
         self.identity = self._identity()
         if self.run is None:
             return
@@ -80,6 +83,9 @@ class Loop:
             what = " ".join(str(error).split())
             raise RunError(f"{self.run} holds another run: its checkpoint does not fit this one ({what})") from error
         self.random = state["random"]
+        if self.together or "others" in state:
+            parts = [state, *state.get("others", ())]
+            self.random = _everybody.take_part(self.training, parts, self.fabric.global_rank, self.fabric.world_size)
 
     def _identity(self) -> dict[str, Any]:
         """What must agree between a checkpoint and the run that goes on from it."""
@@ -103,6 +109,8 @@ class Loop:
         training = self.training
         try:
             emit(self.callbacks, "start", 1, training)
+            if self.together:
+                _everybody.begin(training, self.fabric.global_rank)
             if self.random is not None:
                 _checkpoint.set_random_state(self.random, training.generators)
             while training.epoch <= training.epochs and not training.history.stopped:
@@ -110,6 +118,8 @@ class Loop:
             for name, before in self.identity["frozen"].items():
                 if state_hash(training.graph.nodes[name]) != before:
                     raise RunError(f"frozen node {name!r} changed during training")
+            if self.together:
+                _everybody.end(training, self.fabric.device)
         except Exception as error:
             emit(self.callbacks, "error", 1, training)
             if (found := lack(error)) is not None:
@@ -134,13 +144,16 @@ class Loop:
             )
         losses = self._read_losses()
         self._clock()
+        if self.together:
+            _everybody.settle(training)
         self._record(losses, batch)
         for logger in self.loggers:
             logger.epoch(training.history)
         emit(self.callbacks, "epoch", training.epoch, training)
         training.epoch, training.batch, training.samples, training.sums = training.epoch + 1, 0, 0, Sums()
         over = training.epoch > training.epochs or training.history.stopped or self.interrupted.is_set()
-        if over or time.monotonic() - self.saved >= self.checkpoint_seconds:
+        due = over or time.monotonic() - self.saved >= self.checkpoint_seconds
+        if self.fabric.broadcast(due) if self.together else due:  # clocks differ
             self._save()
         if self.interrupted.is_set():
             self._stop()
@@ -190,6 +203,7 @@ class Loop:
             self._descend(on_device, gathered, size, **given)
         for name in self.turns:
             self._descend(on_device, gathered, size, only=(name,), **given)
+            self._average((name,))
             self._update(steering.optimizers[name])
         training.batch += 1
         training.samples += size
@@ -197,13 +211,14 @@ class Loop:
         if training.batch % training.accumulate and training.batch != training.steps_per_epoch:
             return False
         if not self.turns:
+            self._average(name for name, learns in training.graph.runs(training.progress).items() if learns)
             for optimizer in steering.optimizers.values():
                 self._update(optimizer)
         if self.scaler is not None and self.scaled:
             self.scaler.update()
             self.scaled = False
         for name, average in training.averages.items():
-            _update_average(average, training.graph.nodes[name], float(self.ema or 0.0))
+            update_average(average, training.graph.nodes[name], float(self.ema or 0.0))
         training.step += 1
         return True
 
@@ -211,7 +226,7 @@ class Loop:
         """Losses of a batch of ``size`` samples, and their gradients."""
         training = self.training
         with self.autocast():
-            losses: dict[str, Tensor] = self.module(*on_device, progress=training.progress, **options)
+            losses: dict[str, Tensor] = training.graph(*on_device, progress=training.progress, **options)
         if not losses:
             return
         together = torch.stack(list(losses.values()))
@@ -232,6 +247,12 @@ class Loop:
         for name, samples in self.cache.ran().items():
             self.training.history.ran(name, samples * self.fabric.world_size)
         return {"given": given}
+
+    def _average(self, names: Iterable[str]) -> None:
+        """The gradients of some nodes are those of all processes; what nobody teaches now is not sent."""
+        if self.together:
+            of_nodes = (parameter for name in names for parameter in self.training.graph.parameters_of(name))
+            _processes.average({id(parameter): parameter for parameter in of_nodes}.values())
 
     def _update(self, optimizer: torch.optim.Optimizer) -> None:
         """One optimiser's step, if there is anything to do."""
@@ -283,15 +304,16 @@ class Loop:
         found = training.sums.by_name()
         if not found:
             return {}
-        sums = torch.stack(list(found.values())).double()
-        sums = self.fabric.all_reduce(torch.cat([sums, sums.new_tensor([training.samples])]), reduce_op="sum")
+        sums, names = torch.stack(list(found.values())).double(), training.graph.learning
+        broken = [not all_finite(training.graph.parameters_of(name)) for name in names]  # all must know
+        sums = self.fabric.all_reduce(torch.cat([sums, sums.new_tensor([*broken, training.samples])]), reduce_op="sum")
         *totals, samples = sums.tolist()
-        means = {name: total / max(samples, 1.0) for name, total in zip(found, totals, strict=True)}
+        means = {name: total / max(samples, 1.0) for name, total in zip(found, totals, strict=False)}
         bad = [name for name, value in means.items() if not math.isfinite(value)]
         if bad:
             raise self._diverged(f"the loss of edge {' and '.join(map(repr, bad))}")
-        for name in training.graph.learning:
-            if not all_finite(training.graph.parameters_of(name)):
+        for name, count in zip(names, totals[len(found) :], strict=True):
+            if count:
                 raise self._diverged(f"a weight of node {name!r}, or of an adapter of its edges,")
         return means
 
@@ -355,35 +377,22 @@ class Loop:
         training.bad_epochs = 0 if score > best + self.monitor.min_delta else training.bad_epochs + 1
         if score > best:
             history.best_epoch, history.best_value, history.best_node = training.epoch, value, node
-            history.best_weights = {name: _weights(training.kept(name)) for name in training.graph.learning}
+            history.best_weights = {name: copied(training.kept(name)) for name in training.graph.learning}
         return score
 
     def _save(self) -> None:
         training = self.training
-        if self.run is None or not self.fabric.is_global_zero:
+        if self.run is None:
+            return
+        training.checkpoints += 1
+        others: dict[str, Any] = {}
+        if self.together:
+            _everybody.settle(training)
+            others = {"others": _everybody.of_all(training.own(), self.fabric.device)[1:]}
+        self.saved = time.monotonic()
+        state = {**whole(training.state(self.scaler)), **others, "identity": self.identity}
+        if not self.fabric.is_global_zero:
             return
         step = (training.epoch - 1) * training.steps_per_epoch + training.batch
-        training.checkpoints += 1
-        state = {**training.state(self.scaler), "identity": self.identity}
         _checkpoint.save(self.run / "checkpoints", step, state)
-        self.saved = time.monotonic()
         emit(self.callbacks, "checkpoint", training.checkpoints, training)
-
-
-def all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Whether no element is NaN or infinite."""
-    finite = [tensor.detach().isfinite().all() for tensor in tensors]
-    return not finite or bool(torch.stack(finite).all())
-
-
-@torch.no_grad()
-def _update_average(average: nn.Module, node: nn.Module, decay: float) -> None:
-    mine: list[Tensor] = list(average.parameters())
-    theirs: list[Tensor] = list(node.parameters())
-    torch._foreach_lerp_(mine, theirs, 1.0 - decay)
-    for own, other in zip(average.buffers(), node.buffers(), strict=True):
-        own.copy_(other)
-
-
-def _weights(node: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().clone() for name, tensor in node.state_dict().items()}

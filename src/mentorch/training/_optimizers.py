@@ -1,18 +1,19 @@
 """One optimiser for all nodes, or one each; learning rates as functions of progress."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from mentorch._errors import UsageError, unknown
 from mentorch._graph import Graph
 from mentorch.gates import Gate
+from mentorch.training._weights import is_part, part, whole
 
 MakeOptimizer = Callable[[list[nn.Parameter]], Optimizer]
 OneOrEach = Optimizer | MakeOptimizer | Mapping[str, Optimizer | MakeOptimizer]
@@ -100,12 +101,24 @@ class Steering:
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from :meth:`state`."""
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            optimizer.load_state_dict(_parts(state["optimizers"][name], optimizer))
             for plateau, saved in zip(self.plateaus[name], state["plateaus"][name], strict=True):
                 plateau.factor, plateau.best, plateau.bad = saved["factor"], saved["best"], saved["bad"]
             own = [s for s in self.schedules[name] if isinstance(s, LRScheduler)]
             for scheduler, saved in zip(own, state["schedulers"][name], strict=True):
                 scheduler.load_state_dict(saved)
+
+
+def _parts(state: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+    """An optimiser's state as its parameters are: of what is sharded the own part."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    numbers = [number for group in state["param_groups"] for number in group["params"]]
+    held = dict(zip(numbers, parameters, strict=True))
+    own = {
+        number: {k: part(v, held[number]) if isinstance(v, Tensor) else v for k, v in values.items()}
+        for number, values in state["state"].items()
+    }
+    return {**state, "state": own}
 
 
 class _PlateauState:
@@ -184,9 +197,22 @@ def _check_covered(graph: Graph, optimizers: Mapping[str, Optimizer]) -> None:
             )
 
 
-def clip(parameters: Iterable[nn.Parameter], norm: float | None, value: float | None) -> None:
+def _clip_norm(parameters: Sequence[nn.Parameter], norm: float) -> None:
+    kinds = [[p for p in parameters if is_part(p) is sharded] for sharded in (False, True)]
+    if not all(kinds):
+        torch.nn.utils.clip_grad_norm_(parameters, norm)
+        return
+    # torch does not mix what is sharded with what is not
+    each = [whole(torch.nn.utils.get_total_norm([p.grad for p in kind if p.grad is not None])) for kind in kinds]
+    factor = float((norm / (torch.stack(each).norm() + 1e-6)).clamp(max=1.0))
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad.mul_(factor)
+
+
+def clip(parameters: Sequence[nn.Parameter], norm: float | None, value: float | None) -> None:
     """Limit gradients by their total norm, or each element by a value."""
     if norm is not None:
-        torch.nn.utils.clip_grad_norm_(parameters, norm)
+        _clip_norm(list(parameters), norm)
     if value is not None:
         torch.nn.utils.clip_grad_value_(parameters, value)

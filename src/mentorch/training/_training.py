@@ -1,7 +1,7 @@
 """The state of a run, as callbacks see it and as checkpoints keep it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from mentorch.gates import progress_at
 from mentorch.training import _checkpoint
 from mentorch.training._history import History
 from mentorch.training._optimizers import Steering
+from mentorch.training._weights import fill
 
 HIGHER_IS_BETTER = {"accuracy": True, "top5": True, "cross_entropy": False, "loss": False}
 
@@ -137,29 +138,41 @@ class Training:
             "averages": {name: average.state_dict() for name, average in self.averages.items()},
             "steering": self.steering.state(),
             "scaler": scaler.state_dict() if scaler is not None else {},
+            "history": vars(self.history),
+            **{key: getattr(self, key) for key in _POSITION},
+            **self.own(),
+        }
+
+    def own(self) -> dict[str, Any]:
+        """The part of :meth:`state` in which processes that train together differ."""
+        return {
             "random": _checkpoint.random_state(self.generators),
             "epoch_random": self.epoch_random,
             "sums": [[list(names), values] for names, values in self.sums.of.items()],
-            "history": vars(self.history),
-            **{key: getattr(self, key) for key in _POSITION},
+            "samples": self.samples,
         }
 
     def load(self, state: Mapping[str, Any], scaler: Any) -> None:
         """Go on from :meth:`state`."""
         for name in self.graph.learning:
-            self.graph.nodes[name].load_state_dict(state["nodes"][name])
+            fill(self.graph.nodes[name], state["nodes"][name])
         self.graph.owned.load_state_dict(state["owned"])
         for name, average in self.averages.items():
             average.load_state_dict(state["averages"][name])
         self.steering.load(state["steering"])
         if scaler is not None and state["scaler"]:
             scaler.load_state_dict(state["scaler"])
-        device = next((p.device for p in self.graph.parameters()), torch.device("cpu"))
-        self.sums = Sums({tuple(names): values.to(device) for names, values in state["sums"]})
+        self.take(state["sums"], state["samples"])
         self.epoch_random = state["epoch_random"]
         vars(self.history).update(state["history"])
         for key in _POSITION:
             setattr(self, key, state[key])
 
+    def take(self, sums: Sequence[Any], samples: int) -> None:
+        """Go on with these sums of an epoch, over so many samples."""
+        device = next((p.device for p in self.graph.parameters()), torch.device("cpu"))
+        self.sums = Sums({tuple(names): values.to(device) for names, values in sums})
+        self.samples = samples
 
-_POSITION = ("epoch", "batch", "step", "samples", "bad_epochs", "seconds", "checkpoints", "fired")
+
+_POSITION = ("epoch", "batch", "step", "bad_epochs", "seconds", "checkpoints", "fired")
