@@ -56,7 +56,7 @@ endef
 	@touch $@
 
 .venv/installed-dev: pyproject.toml constraints.txt
-	$(fill) -e '.[dev]'
+	$(fill) -e '.[dev,parquet,ray]'
 	@touch $@
 
 .venv-vision/installed: pyproject.toml constraints.txt constraints-vision.txt

@@ -2,17 +2,20 @@
 
 python examples/atlas_300.py --zoo zoo300
 mentorch atlas zoo300 --probes digits,fashion-mnist,cifar10,cifar100 --name atlas-300
+python examples/atlas_300.py --measure runs/atlas-300
 
 Four data sets x three architectures x five tasks x five seeds. A network that is there already is not trained again.
 """
 
 import argparse
+import json
 import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import Adam
 
@@ -27,6 +30,7 @@ ARCHITECTURES = {
     "resnet8": 120,
 }  # and batches of 64, about, that they are trained on
 SEEDS = range(5)
+LOOKS = {"maps alone": 0.0, "both": 0.5, "relations alone": 1.0}  # and the share of the edges
 Change = Callable[[Split, int], tuple[Split, int]]
 
 
@@ -123,9 +127,31 @@ def main(root: Path, size: int) -> None:
         print(f"{title}: {test:.1%}", flush=True)
 
 
+def measure(folder: Path, k: int = 5) -> None:
+    """How often one of the k nearest shares a fact with a network, beside how often any other network does."""
+    networks = json.loads((folder / "atlas.json").read_text())["networks"]
+    near = load_file(folder / "map.safetensors")
+    facts = {name: [network[name] for network in networks] for name in ("dataset", "network", "task")}
+    facts["dataset and task"] = list(zip(facts["dataset"], facts["task"], strict=True))
+    facts["all three"] = list(zip(facts["dataset and task"], facts["network"], strict=True))
+    print("| the k nearest share | chance | " + " | ".join(LOOKS) + " |")
+    for name, values in facts.items():
+        same = torch.tensor([[a == b for b in values] for a in values]).float()
+        chance = (same.sum() - len(values)) / (len(values) * (len(values) - 1))
+        row = [f"{chance:.1%}"]
+        for share in LOOKS.values():
+            best = ((1 - share) * near["nodes"] + share * near["edges"]).topk(k).indices
+            row.append(f"{same.gather(1, near['index'].long().gather(1, best)).mean():.1%}")
+        print(f"| {name} | {' | '.join(row)} |")
+
+
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--zoo", type=Path, default=Path("zoo300"))
     options.add_argument("--train-size", type=int, default=4000, help="images of each data set but digits")
+    options.add_argument("--measure", type=Path, metavar="RUN", help="train nothing; what the map of this run shows")
     given = options.parse_args()
-    main(given.zoo, given.train_size)
+    if given.measure is not None:
+        measure(given.measure)
+    else:
+        main(given.zoo, given.train_size)

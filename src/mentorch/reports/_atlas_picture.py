@@ -71,19 +71,21 @@ def _segments(axes: "Axes", lines: list[Any]) -> None:
 
 
 def _tree(axes: "Axes", record: dict[str, Any]) -> None:
-    """Brackets from the leaves in the order of the tree; a leaf is at zero, a merge at its distance."""
-    count = len(record["networks"])
-    x = {leaf: float(i) for i, leaf in enumerate(record["tree"]["order"])}
-    y = dict.fromkeys(x, 0.0)
-    lines = []
-    for i, (a, b, height, _) in enumerate(record["tree"]["merges"]):
-        lines.append([(x[a], y[a]), (x[a], height), (x[b], height), (x[b], y[b])])
-        x[count + i], y[count + i] = (x[a] + x[b]) / 2, height
+    """Brackets over the leaves in the order of the tree, at the distance where two groups join."""
     from matplotlib.collections import LineCollection
 
+    count, merges = len(record["networks"]), record["tree"]["merges"]
+    heights = [height for *_, height, _ in merges] or [0.0, 1.0]
+    bottom = min(heights) - 0.06 * (max(heights) - min(heights))
+    x = {leaf: float(i) for i, leaf in enumerate(record["tree"]["order"])}
+    y = dict.fromkeys(x, bottom)
+    lines = []
+    for i, (a, b, height, _) in enumerate(merges):
+        lines.append([(x[a], y[a]), (x[a], height), (x[b], height), (x[b], y[b])])
+        x[count + i], y[count + i] = (x[a] + x[b]) / 2, height
     axes.add_collection(LineCollection(lines, colors="#3a424b", linewidths=0.6))
     axes.set_xlim(-0.5, count - 0.5)
-    axes.set_ylim(0, 1.03 * max([1e-9, *y.values()]))
+    axes.set_ylim(bottom, max(heights) + 0.03 * (max(heights) - bottom) + 1e-9)
     axes.set_xticks([])
     axes.set_ylabel("mean distance where groups join")
     for side in ("top", "right", "bottom"):
@@ -104,6 +106,12 @@ def _strips(axes: "Axes", record: dict[str, Any]) -> None:
     axes.set_yticks([i + 0.5 for i in range(len(_STRIPS))], [label for _, label in _STRIPS])
     axes.set_xticks([])
     axes.tick_params(length=0)
+    for fact, label in _STRIPS[1:]:
+        for value, n in list(_numbered(networks, fact).items())[:5]:
+            axes.scatter([], [], s=28, marker="s", c=_colour(n), label=f"{shorten(text(value), 20)} ({label})")
+    axes.legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.05), ncols=4, frameon=False, fontsize=7.5, handletextpad=0.2
+    )
     for spine in axes.spines.values():
         spine.set_visible(False)
 

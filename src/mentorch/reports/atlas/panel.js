@@ -1,7 +1,7 @@
 const LABELS = {network: "architecture", dataset: "data", task: "task", classes: "classes", input: "input", accuracy: "test accuracy",
   bytes: "weights", licence: "licence", parents: "teachers", tags: "tags", community: "community", blank: "probes without effect",
   hash: "hash", folder: "folder", url: "from"};
-const percent = value => `${(100 * value).toFixed(1)} %`;
+const percent = value => `${(100 * value).toFixed(1)}\u00a0%`;
 
 function make(tag, text, ...children) {
   const made = document.createElement(tag);
@@ -12,7 +12,7 @@ function make(tag, text, ...children) {
 
 function written(fact, value) {
   if (fact === "accuracy") return percent(value);
-  if (fact === "bytes") return value < 1e6 ? `${Math.max(1, Math.round(value / 1e3))} kB` : `${(value / 1e6).toFixed(1)} MB`;
+  if (fact === "bytes") return value < 1e6 ? `${Math.max(1, Math.round(value / 1e3))}\u00a0kB` : `${(value / 1e6).toFixed(1)}\u00a0MB`;
   if (fact === "hash") return String(value).slice(0, 12);
   return String(value);
 }

@@ -10,6 +10,7 @@ from mentorch.transferability._atlas._neighbours import SHARES, Neighbours, mixt
 from mentorch.transferability._embedding import Embeddings
 
 _LANDMARKS = 256
+_FEW, _MANY = 8, 5000
 _PERPLEXITY = 15.0
 _GAP, _PUSHES = 0.9, 40  # between two of M networks, as a multiple of 1 / sqrt(M); how often they are pushed
 _START = 2  # of the shares: the one in the middle
@@ -21,7 +22,7 @@ def layout(table: Embeddings, rows: Tensor, near: Neighbours) -> Mapping[float, 
     The map in the middle is t-SNE of the distances to the neighbours that were kept, and starts from principal
     components of the similarities to up to 256 of the networks; every other one starts from the next towards the
     middle, and is turned to meet it: moving from share to share, networks move only as far as their similarities do.
-    With fewer than 8 networks the principal components are the map.
+    With fewer than 8 networks, or more than 5,000, the principal components are the map.
 
     References:
         van der Maaten and Hinton, "Visualizing Data using t-SNE", JMLR 2008.
@@ -30,10 +31,10 @@ def layout(table: Embeddings, rows: Tensor, near: Neighbours) -> Mapping[float, 
     for i in sorted(range(len(SHARES)), key=lambda i: abs(i - _START)):
         at = SHARES[i]
         before = maps.get(SHARES[i + 1] if i < _START else SHARES[i - 1])
-        few = len(rows) < 8
-        start = _components(table, rows, at) if before is None or few else before
-        drawn = start if few else _embed(near, start, at, fresh=before is None)
-        maps[at] = _spread(_unit(drawn if before is None else _turned(_unit(drawn), before)))
+        plain = not _FEW <= len(rows) <= _MANY
+        start = _components(table, rows, at) if before is None or plain else before
+        drawn = start if plain else _embed(near, start, at, fresh=before is None)
+        maps[at] = _spread(_wide(_unit(drawn)) if before is None else _turned(_unit(drawn), before))
     return {at: maps[at] for at in SHARES}
 
 
@@ -95,6 +96,13 @@ def _turned(plane: Tensor, towards: Tensor) -> Tensor:
     """Rotated, or mirrored, to be nearest to another map of the same networks."""
     left, _, right = torch.linalg.svd(plane.mT @ towards)
     turned: Tensor = plane @ (left @ right)
+    return turned
+
+
+def _wide(plane: Tensor) -> Tensor:
+    """Turned so that it extends most from left to right."""
+    _, vectors = torch.linalg.eigh(plane.mT @ plane)
+    turned: Tensor = plane @ vectors.flip(1)
     return turned
 
 
