@@ -13,6 +13,7 @@ from .conftest import BRANCH
         (("--weight", "deep=2"), "weight: 'deep' is none of the tasks"),
         (("--knn", "3"), "knn has no effect with what a dense task has no use for"),
         (("--methods", "kd", "--train-trunk", "last"), "train_trunk has no effect"),
+        (("--val-fraction", "0.2"), "val_fraction has no effect with scenes, which have splits of their own"),
         (("--network", "resnet8"), "resnet8 does not answer at every pixel"),
         (("--data", "camvid:nowhere"), "folder nowhere does not exist"),
         (("--batch-size", "64"), "batch size 64 is larger than the data"),

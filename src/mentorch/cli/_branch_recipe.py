@@ -41,8 +41,10 @@ class BranchRecipe(InTurnRecipe):
     teacher_epochs: int | None = option(
         None, "epochs of teachers that are trained here; as many as all stages of the student's", "Networks", least=1
     )
-    start: str = option(
-        "", "what all students start as: the teacher of this task, or random; the first task's unless given", "Networks"
+    start: str | None = option(
+        None,
+        "what all students start as: this task's teacher, or random; the first task's unless given",
+        "Networks",
     )
     methods: tuple[str, ...] = option(
         ("labels", "kd", "branch"),
@@ -95,6 +97,8 @@ class BranchRecipe(InTurnRecipe):
 
     def idle(self, name: str) -> str:
         """Which other choice leaves a field without effect; empty if it has one."""
+        if name in ("val_fraction", "split_seed") and self.data == "scenes":
+            return "scenes, which have splits of their own"
         if name in _IDLE:
             return _IDLE[name]
         if name == "train_trunk" and "branch" not in self.methods:

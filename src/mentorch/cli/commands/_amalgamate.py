@@ -17,7 +17,7 @@ def amalgamate(recipe: AmalgamateRecipe, session: "Session") -> None:
     """Make one student that knows what several teachers know, each with classes of its own, without labels.
 
     Beside it in the table: each teacher on its own task, all of them together, the student from labels, and the student
-    from the teachers' logits alone.
+    from the teachers' logits alone. Of teachers for dense tasks, with --tasks: see 'mentorch branch'.
 
     mentorch amalgamate --teachers birds=zoo/birds dogs=zoo/dogs --student resnet34 --data folder:birds+folder:dogs
     """
