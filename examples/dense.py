@@ -26,15 +26,6 @@ LOSSES = {
     "depth": losses.depth_l1,
     "normals": losses.normal_cosine,
 }
-COLOURS = (
-    (128, 128, 160),
-    (150, 110, 70),
-    (220, 220, 220),
-    (220, 60, 60),
-    (60, 140, 220),
-    (80, 180, 90),
-    (230, 180, 40),
-)
 
 
 def metric(task: str) -> metrics.Streaming:
@@ -88,18 +79,13 @@ def picture(path: Path) -> None:
     both = [tiles(images / 255, targets), tiles(*augment.together(images, targets, key))]
     sheet = torch.cat(both, dim=3)  # [N, 3, H, W]
     sheet = torch.cat(list(sheet), dim=1).permute(1, 2, 0)
-    Image.fromarray((sheet * 255).round().byte().numpy()).save(path, optimize=True)
+    Image.fromarray(sheet.contiguous().numpy()).save(path, optimize=True)
 
 
 def tiles(images: Tensor, targets: dict[str, Tensor]) -> Tensor:
-    """Image, classes, depth (near is light) and normals (x red, y up green, z to the viewer blue) side by side."""
-    colours = torch.tensor(COLOURS) / 255
-    labels = targets["segmentation"].long()
-    classes = colours[labels.clamp(max=6)].permute(0, 3, 1, 2) * (labels != dense.IGNORE)[:, None]
-    known = targets["depth"] > 0
-    depth = ((1 - targets["depth"] / 7).clamp(0, 1) * known).expand(-1, 3, -1, -1)
-    normals = (targets["normals"] * torch.tensor([1.0, -1.0, -1.0]).view(3, 1, 1) + 1) / 2 * known
-    return torch.cat((images, classes, depth, normals), dim=3)
+    """Image, classes, depth and normals side by side, uint8, shape [N, 3, H, 4 W]."""
+    said = {"images": images, **{kind: targets[kind] for kind in OUTPUTS}}
+    return torch.cat([dense.paint(kind, values, near=0.8, far=8.0) for kind, values in said.items()], dim=3)
 
 
 def main() -> None:
