@@ -54,6 +54,32 @@ def test_its_recipe_repeats_it_exactly(quick, mentorch, taught: Path) -> None:
     assert mentorch("run", "runs/r/recipe.yaml", "--resume").code == 0
 
 
+def test_a_student_that_ends_in_the_teacher_s_classifier(quick) -> None:
+    words = (
+        "--teacher",
+        "resnet8",
+        "--student",
+        "resnet8",
+        "--method",
+        "simkd:factor=4",
+        "--knn",
+        "3",
+        "--epochs",
+        "1",
+    )
+    result = quick("distill", *words, "--teacher-epochs", "1", "--name", "s")
+    assert result.code == 0, result.err
+    scratch, simkd = json.loads(Path("runs/s/results.json").read_text())["rows"]
+    assert simkd["parameters"] != scratch["parameters"]
+    assert simkd["macs"] > scratch["macs"]
+    assert {"knn", "agreement"} <= simkd["test"]["best"].keys()
+    assert scratch["model"]
+    assert simkd["model"] is None
+    result = quick("distill", "--teacher", "cnn_medium", "--student", "cnn_tiny", "--method", "simkd", "--name", "t")
+    assert result.code == 2
+    assert "it needs a teacher such as a resnet" in result.err
+
+
 def test_several_teachers_and_a_report(mentorch, taught: Path, tmp_path: Path) -> None:
     second = shutil.copytree(taught, tmp_path / "second")
     words = ("--epochs", "1", "--train-size", "100", "--batch-size", "50", "--no-tensorboard", "--name", "r")

@@ -74,7 +74,7 @@ def test_methods_are_read(method: str, expected: tuple[Part, ...]) -> None:
         ("where_correct-dist", "where_correct goes around dkd, kd, not dist"),
         ("standardized-scratch", "not scratch"),
         ("mlkd", "two views of each sample in one batch: draw its edge in Python, see help(mentorch.losses.mlkd)"),
-        ("simkd", "see help(mentorch.losses.SimKD)"),
+        ("simkd+kd", "simkd stands alone, as its student learns the teacher's last map and nothing else"),
     ],
 )
 def test_a_method_that_is_none_is_refused(method: str, complaint: str) -> None:

@@ -15,7 +15,7 @@ from mentorch.cli._training import example
 from mentorch.cli._transfer import TransferRecipe
 from mentorch.comparison import Method, Teacher
 from mentorch.data import Dataset
-from mentorch.methods import WinnerTakesAll, distill, mean_of_teachers, one_copy_each, supervise
+from mentorch.methods import WinnerTakesAll, distill, mean_of_teachers, one_copy_each, reuse, supervise
 from mentorch.networks import Taps, taps
 
 
@@ -59,6 +59,8 @@ def _make(
             names = "+".join(part.name for part in parts)
             raise UsageError(f"several teachers work with the methods scratch and kd, not {names!r}")
         return _selective(recipe, parts[0], {name: t.network for name, t in teachers.items()}, view, seen)
+    if parts[0].loss == "simkd":
+        return _reusing(recipe, parts[0], teachers, view, places, data)
     pairs = [(_bound(part, recipe), _weight(part, recipe)) for part in parts]
     supervised = [_weight(part, recipe) for part in parts if part.loss == "pkt" and recipe.pkt_supervised]
     pairs += [(losses.pkt_supervised, recipe.pkt_supervised * weight) for weight in supervised]
@@ -79,6 +81,28 @@ def _make(
         )
 
     return Method(draw)
+
+
+def _reusing(
+    recipe: TransferRecipe,
+    part: Part,
+    teachers: Mapping[str, Teacher],
+    view: View | None,
+    places: Mapping[str, Taps],
+    data: Dataset,
+) -> Method:
+    """A student that ends in the teacher's classifier: another network than the one that was named."""
+    (teacher,) = teachers.values()
+    found = {"student": view, "teacher": teacher.view}
+    views = {name: seen for name, seen in found.items() if seen is not None}
+    options: dict[str, Any] = {**part.chosen(recipe.set), "gate": _weight(part, recipe)}
+
+    def draw(student: nn.Module) -> Graph:
+        device = next(student.parameters()).device
+        shown = (example(data).inputs.to(device),)
+        return reuse(student, teacher.network, example=shown, places=places, views=views, **options)
+
+    return Method(draw, own_network=True)
 
 
 def _selective(

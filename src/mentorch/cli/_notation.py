@@ -18,9 +18,13 @@ WRAPPERS = ("standardized", "where_correct")
 IN_PYTHON: Mapping[str, str] = {
     "concatenated": "it is about teachers with classes of their own: see mentorch amalgamate, or methods.amalgamate",
     "mlkd": "it needs two views of each sample in one batch",
-    "simkd": "the student that counts is another network than the one that is trained",
 }
 """Why some losses need more than their name."""
+ALONE: Mapping[str, str] = {
+    SCRATCH: "it is without teacher",
+    "simkd": "its student learns the teacher's last map and nothing else, and ends in the teacher's classifier",
+}
+"""What is not added to anything, and why."""
 
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {"kd": {"temperature": 2.0}}
 """Where the comparison toolkit's default differs from the catalogue's: loss -> option -> value."""
@@ -93,8 +97,10 @@ def parse(method: str) -> tuple[Part, ...]:
     """
     parts = tuple(_part(text.strip()) for text in method.split("+"))
     names = [part.name for part in parts]
-    if len(set(names)) < len(parts) or (SCRATCH in names and len(parts) > 1):
-        raise UsageError(f"method {method!r}: name each loss once; scratch stands alone")
+    if len(set(names)) < len(parts):
+        raise UsageError(f"method {method!r}: name each loss once")
+    if alone := [name for name in names if name in ALONE and len(parts) > 1]:
+        raise UsageError(f"method {method!r}: {alone[0]} stands alone, as {ALONE[alone[0]]}")
     return parts
 
 

@@ -167,8 +167,10 @@ def check_method(method: str) -> None:
     """Raise unless ``method`` names losses that learn from a teacher.
 
     Raises:
-        ValueError: for ``scratch``.
+        ValueError: for ``scratch``, and for a method whose student would be another network.
         UsageError: for names and options that do not exist.
     """
     if any(part.loss == SCRATCH for part in parse(method)):
         raise ValueError("scratch is no way to learn from a teacher: leave it out")
+    if any(part.loss == "simkd" for part in parse(method)):
+        raise ValueError("simkd is not for a network that has to stay what it is: its student gets another classifier")

@@ -55,12 +55,15 @@ class Method:
         node: under which name the student is found in the graph; ``*``: the best of several that learn.
         callbacks: made anew for each run.
         view: what its student sees of the inputs, where that is not what the others see.
+        own_network: whether what it trains is a network of its own making, which says itself where its features are;
+            it is measured like the others, but not kept, as nobody could build it again from the student's name.
     """
 
     draw: Callable[[nn.Module], Graph]
     node: str = "student"
     callbacks: Callable[[], Sequence[On]] = tuple
     view: View | None = None
+    own_network: bool = False
 
 
 def compare(
@@ -283,6 +286,7 @@ class _Job:
             "test": {},
         }
         view = self.view if method.view is None else method.view
+        places = None if method.own_network else self.places
         states = {"last": {k: v.clone() for k, v in last.state_dict().items()}, "best": history.best_weights[best_node]}
         for which, state in states.items():
             last.load_state_dict(state)
@@ -292,12 +296,12 @@ class _Job:
                 data.test,
                 view=view,
                 teacher_logits=self.reference.logits,
-                neighbours=self.reference.neighbours(last, self.places),
+                neighbours=self.reference.neighbours(last, places),
                 batch_size=self.reference.batch_size,
             )
         last.load_state_dict(states[self.select])
         row["model"] = None
-        if self.save is not None:
+        if self.save is not None and not method.own_network:
             row["model"] = f"nodes/{name}-seed-{seed}"
             self.save(last, self.folder / row["model"], row)
         return row

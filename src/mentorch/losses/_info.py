@@ -50,8 +50,7 @@ class LossInfo:
         stage_factor: of a loss with an edge for each stage: the deepest has ``weight``, each before it so many times
             that of the next.
         labels_weight: the weight of the labels' cross-entropy that was published with ``weight``.
-        by_name: whether a name is enough to draw it: not where the batch must hold two views of each sample, or where
-            the student that counts is another network than the one that is trained.
+        by_name: whether a name is enough to draw it: not where the batch must hold two views of each sample.
         also: sources after all others, read by wrappers around the loss, such as ``where_correct``.
 
     >>> def half(student, teacher): ...

@@ -163,7 +163,6 @@ INFO = (
         kind="sample",
         weight=1.0,
         labels_weight=0.0,
-        by_name=False,
         context=("teacher_head",),
         summary="the teacher's last map, so that its classifier can be reused",
         paper="Chen et al., CVPR 2022, arXiv 2203.14001",

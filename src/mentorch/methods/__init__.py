@@ -15,6 +15,7 @@ from mentorch.methods._amalgamate import usefulness as usefulness
 from mentorch.methods._branch import BranchStage as BranchStage
 from mentorch.methods._branch import branch as branch
 from mentorch.methods._distill import distill as distill
+from mentorch.methods._distill import reuse as reuse
 from mentorch.methods._generations import Ensemble as Ensemble
 from mentorch.methods._generations import Generation as Generation
 from mentorch.methods._generations import assistants as assistants

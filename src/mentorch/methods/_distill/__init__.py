@@ -13,6 +13,7 @@ from mentorch._graph import Graph, View
 from mentorch.gates import Gate, Scaled
 from mentorch.losses import LossInfo, OnMaps, Regressor, about, cross_entropy
 from mentorch.methods._distill._places import Places
+from mentorch.methods._distill._reuse import reuse as reuse
 from mentorch.networks import Taps
 
 _MAPS = ("stage", "first_stage", "last_stage", "stages", "all_stages", "stages_embedding")

@@ -14,7 +14,8 @@ from mentorch._errors import UsageError
 from mentorch._graph import View
 from mentorch._tap import Tap, parse
 from mentorch.losses import LossInfo
-from mentorch.networks import Taps, taps
+from mentorch.networks import Taps
+from mentorch.networks import taps as find_taps
 
 Ends = tuple[str | tuple[str, ...], tuple[str, ...]]
 """What an edge reads: of the student, of the teacher."""
@@ -43,7 +44,7 @@ class Places:
         """The edges of a loss."""
         if info.reads == "logits":
             return [("student", ("teacher",))]
-        own = {name: self._taps(name) for name in self.networks}
+        own = {name: self.taps(name) for name in self.networks}
         student, teacher = (f"{name}.{own[name].embedding}" for name in ("student", "teacher"))
         if info.reads == "embedding":
             return [(student, (teacher,))]
@@ -64,15 +65,20 @@ class Places:
         if name == "classes":
             return self.known("teacher_head").get_parameter("weight").shape[0]
         node = name.removesuffix("_head")
-        path, _, what = self._taps(node).embedding.partition(":")
+        return self.networks[node].get_submodule(self.path(node))
+
+    def path(self, node: str) -> str:
+        """Where a network's classifier is: the module that reads the embedding."""
+        path, _, what = self.taps(node).embedding.partition(":")
         if what != "in":
             raise UsageError(
                 f"the {node}'s embedding {path!r} is not the input of its classifier: name that with places="
             )
-        return self.networks[node].get_submodule(path)
+        return path
 
-    def _taps(self, name: str) -> Taps:
-        return self.named[name] if name in self.named else taps(self.networks[name])
+    def taps(self, name: str) -> Taps:
+        """What a network shows, and where."""
+        return self.named[name] if name in self.named else find_taps(self.networks[name])
 
     def _pairs(self, info: LossInfo, own: Mapping[str, Taps]) -> Sequence[tuple[str, str]]:
         if self.pair != "auto":
@@ -101,7 +107,7 @@ class Places:
     def _shapes(self) -> dict[str, list[torch.Size]]:
         """What the example shows at the stages of each network."""
         if self.pair == "auto":
-            return {name: self._run(name, self._taps(name).stages) for name in self.networks}
+            return {name: self._run(name, self.taps(name).stages) for name in self.networks}
         sides = zip(*self.pair, strict=True)
         return {name: self._run(name, list(stages)) for name, stages in zip(("student", "teacher"), sides, strict=True)}
 
