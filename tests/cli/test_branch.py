@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mentorch import RunError
 from mentorch.cli import _branch
 
 from .conftest import BRANCH, STUDENTS, TASKS
@@ -81,3 +82,15 @@ def test_a_dry_run_says_what_would_happen(mentorch) -> None:
     ):
         assert words in result.err + result.out
     assert not Path("runs").exists()
+
+
+def test_a_method_that_needs_a_failed_search_fails_with_it(mentorch, monkeypatch) -> None:
+    def diverging(*_, **__):
+        raise RunError("the loss became NaN")
+
+    monkeypatch.setattr(_branch, "branch", diverging)
+    result = mentorch("branch", "--tasks", "depth", *BRANCH, "--methods", "branch", "kd_branched", "--no-results")
+    assert result.code == 1
+    assert "2 of 2 runs failed, the first is branch seed 0: the loss became NaN" in result.error
+    (_, other) = results(Path("runs/branch-scenes"))["rows"]
+    assert other["error"] == "branch found no network for seed 0: the loss became NaN"

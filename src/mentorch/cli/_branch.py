@@ -14,7 +14,7 @@ from torch import nn
 
 from mentorch import zoo
 from mentorch._edge import Edge
-from mentorch._errors import MentorchError, UsageError
+from mentorch._errors import MentorchError, RunError, UsageError
 from mentorch._files import read_json, write_json
 from mentorch._freeze import freeze, thawed
 from mentorch._graph import Graph
@@ -168,7 +168,7 @@ class _Job:
     def student(self, name: str, seed: int, place: Path) -> dict[str, Any]:
         """Train a student, measure and keep it."""
         recipe, data = self.recipe, self.data
-        train = training_batches(data.train, recipe.batch_size, augment=_dense.augmentation(recipe), seed=seed)  # type: ignore[arg-type]
+        train = training_batches(data.train, recipe.batch_size, augment=_dense.augmentation(recipe), seed=seed)
         torch.manual_seed(seed)
         if name in ("branch", "random_path"):
             found = self.searched(name, seed, place, train)
@@ -243,7 +243,10 @@ class _Job:
         kind, _, same = name.partition("_")
         depths = dict.fromkeys(self.networks, self.depths - 1)
         if same:
-            depths = read_json(self.session.folder / "fits" / "branch" / f"seed-{seed}" / "result.json")["depths"]
+            before = read_json(self.session.folder / "fits" / "branch" / f"seed-{seed}" / "result.json")
+            if "error" in before:
+                raise RunError(f"branch found no network for seed {seed}: {before['error']}")
+            depths = before["depths"]
         ends = self.networks
         if self.recipe.start == RANDOM:
             ends = {task: self.fresh(seed, _dense.outputs_of(self.data, task)) for task in self.recipe.tasks}
@@ -255,7 +258,7 @@ class _Job:
     def fit(self, train: Batches, epochs: int) -> Callable[..., History]:
         """:func:`mentorch.fit` with everything bound but the graph and its folder."""
         recipe = self.recipe
-        made = _training.trainer(recipe, self.data, epochs=epochs)  # type: ignore[arg-type]
+        made = _training.trainer(recipe, self.data, epochs=epochs)
         bound = functools.partial(
             made,
             train=train,

@@ -96,9 +96,9 @@ def trained(
     epochs = recipe.teacher_epochs or len(teacher.network.decoder) * recipe.search_epochs + recipe.epochs
     session.tell(f"training {task} {teacher.name} on {len(data.train)} images of {data.name}, {epochs} epochs")
     graph = Graph({task: teacher.network}, [Edge(f"labels.{task}", task, _dense.FROM_LABELS[task])], views={task: view})
-    history = _training.trainer(recipe, data, epochs=epochs)(  # type: ignore[arg-type]
+    history = _training.trainer(recipe, data, epochs=epochs)(
         graph,
-        training_batches(data.train, recipe.batch_size, augment=_dense.augmentation(recipe), seed=SEED),  # type: ignore[arg-type]
+        training_batches(data.train, recipe.batch_size, augment=_dense.augmentation(recipe), seed=SEED),
         validation=Batches(data.validation, recipe.eval_batch_size),
         metrics=_dense.validation_metrics([task]),
         monitor=Monitor("loss", node=task),

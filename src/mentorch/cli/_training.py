@@ -11,7 +11,7 @@ from mentorch import _processes, gates
 from mentorch._errors import UsageError, unknown
 from mentorch.cli._recipe import Recipe
 from mentorch.comparison import training_batches
-from mentorch.data import Augment, Batch, Batches, Dataset, Normalize, load, standard
+from mentorch.data import Augment, Batch, Batches, Dataset, Normalize, dense, load, standard
 from mentorch.training import History, Monitor, Plateau, fit
 
 CHECKPOINT_SECONDS = 20.0  # what a kill may cost where an epoch takes less
@@ -65,7 +65,9 @@ def augmentation(recipe: Recipe, data: Dataset) -> Augment | None:
     return standard(data) if recipe.augment == "standard" else None
 
 
-def trainer(recipe: Recipe, data: Dataset, *, epochs: int | None = None, node: str = "") -> Callable[..., History]:
+def trainer(
+    recipe: Recipe, data: Dataset | dense.DenseDataset, *, epochs: int | None = None, node: str = ""
+) -> Callable[..., History]:
     """:func:`mentorch.fit` with a recipe's options bound."""
     epochs = epochs or recipe.epochs
     return functools.partial(
@@ -89,7 +91,7 @@ def trainer(recipe: Recipe, data: Dataset, *, epochs: int | None = None, node: s
     )
 
 
-def steps(recipe: Recipe, data: Dataset, epochs: int) -> int:
+def steps(recipe: Recipe, data: Dataset | dense.DenseDataset, epochs: int) -> int:
     """Optimiser steps of a training."""
     each = training_batches(data.train, recipe.batch_size).count(0, _processes.world())
     return math.ceil(each / recipe.accumulate) * epochs

@@ -20,7 +20,8 @@ from mentorch.comparison._environment import environment
 from mentorch.comparison._measure import Neighbours, latency, measure, on_views, outputs
 from mentorch.comparison._peak import forget_peak, peak
 from mentorch.comparison._summary import summarise
-from mentorch.data import Augment, Batches, Dataset, Split
+from mentorch.data import Augment, Batches, Dataset
+from mentorch.data._batches import Rows
 from mentorch.networks import Taps, cost, taps
 from mentorch.training import History, On
 
@@ -318,7 +319,7 @@ class _Job:
 
 
 def training_batches(
-    split: Split, batch_size: int, *, augment: Augment | None = None, seed: int = 0, views: int | None = None
+    split: Rows, batch_size: int, *, augment: Augment | None = None, seed: int = 0, views: int | None = None
 ) -> Batches:
     """Shuffled batches; the last one is left out where it would be a single sample.
 
