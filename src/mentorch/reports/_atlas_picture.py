@@ -76,7 +76,8 @@ def _tree(axes: "Axes", record: dict[str, Any]) -> None:
 
     count, merges = len(record["networks"]), record["tree"]["merges"]
     heights = [height for *_, height, _ in merges] or [0.0, 1.0]
-    bottom = min(heights) - 0.06 * (max(heights) - min(heights))
+    spread = max(heights) - min(heights)
+    bottom = min(heights) - 0.06 * spread if spread else 0.0
     x = {leaf: float(i) for i, leaf in enumerate(record["tree"]["order"])}
     y = dict.fromkeys(x, bottom)
     lines = []
