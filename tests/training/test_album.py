@@ -45,14 +45,14 @@ def album(run: Path, **options) -> Album:
 def test_a_sheet_per_epoch_in_files_and_in_tensorboard(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    own = album(tmp_path, others={"teachers": {"depth": TARGETS["depth"]}}, frames=True)
+    own = album(tmp_path, others={"teachers": {"depth": TARGETS["depth"]}}, frames=True, title="depth-0")
     graph = trained(tmp_path, On("epoch", own, every=2))
     frames = sorted((tmp_path / "frames").iterdir())
     assert [frame.name for frame in frames] == ["000002.png", "000004.png"]
     with torch.no_grad():
         said = graph.nodes["student"].eval()(VIEW(IMAGES))
     columns = {"target": {t: TARGETS[t] for t in said}, "teachers": {"depth": TARGETS["depth"]}, "student": said}
-    wanted = np.asarray(dense.sheet(IMAGES, columns, title="epoch 4"))
+    wanted = np.asarray(dense.sheet(IMAGES, columns, title="depth-0, epoch 4"))
     with Image.open(frames[-1]) as picture:
         assert (np.asarray(picture) == wanted).all()
     events = EventAccumulator(str(tmp_path / "tensorboard" / "pictures"), size_guidance={"images": 0})

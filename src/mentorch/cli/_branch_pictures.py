@@ -70,6 +70,7 @@ class Pictures:
             run,
             others={"teachers": self._of_teachers(shown)},
             classes=self.data.classes,
+            title="" if run.name == seed else run.name,  # of a stage
             tensorboard=recipe.tensorboard,
             frames=recipe.animate,
         )

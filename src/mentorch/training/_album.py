@@ -34,6 +34,7 @@ class Album:
         node: whose network; its outputs are one tensor, for the only task, or a mapping of task to tensor.
         others: title -> task -> what others say, teachers for example; shown between target and student.
         classes: of the segmentation.
+        title: in front of the number of the epoch: a stage, say.
         tensorboard: whether to write events.
         frames: whether to write files.
     """
@@ -44,6 +45,7 @@ class Album:
     node: str = "student"
     others: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     classes: Sequence[str] = ()
+    title: str = ""
     tensorboard: bool = True
     frames: bool = False
 
@@ -57,7 +59,8 @@ class Album:
         with evaluating(network):
             output = network(self.images if view is None else view(self.images))
         columns = {"target": self.targets, **self.others, self.node: self._by_task(output)}
-        picture = dense.sheet(self.images, columns, classes=self.classes, title=f"epoch {training.epoch}")
+        title = f"{self.title}, epoch {training.epoch}" if self.title else f"epoch {training.epoch}"
+        picture = dense.sheet(self.images, columns, classes=self.classes, title=title)
         if self.tensorboard:
             self._write_event(picture, training.step)
         if self.frames:
