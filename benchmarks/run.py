@@ -5,7 +5,8 @@
     python benchmarks/run.py --short                # seconds each: that they run, the numbers mean nothing
 
 Each benchmark is a script that can be run alone; its docstring says what is compared with what. A table's place in
-docs/benchmarks.md is between ``<!-- NAME -->`` and ``<!-- /NAME -->``; what stands around it is written by people.
+docs/benchmarks.md is between ``<!-- NAME -->`` and ``<!-- /NAME -->``; what stands around it, the commands too, is
+written by people, and so are the tables of other pages, which are only printed.
 Checkouts of peers are named by the environment, see ``peers.py``; with ``PEERS_PYTHON`` an interpreter that has
 torchdistill, for instance ``.venv-peers/bin/python``.
 """
@@ -19,7 +20,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from _machine import machine
+from _machine import KEEP_MEMORY, machine
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
@@ -56,8 +57,11 @@ ALL = {
         ("--networks tiny --steps 40 --repeats 7", "--networks small resnet8 --steps 10 --repeats 2"),
         "--networks tiny --steps 2 --repeats 1",
     ),
+    "fast": Benchmark("fast.py", ("",), "--networks tiny --steps 2 --repeats 1 --options plain channels-last"),
+    "together": Benchmark("together.py", ("",), "--pairs tiny --steps 2 --repeats 1"),
     "batched": Benchmark("batched.py", ("--repeats 5",), "--repeats 1 --batch-size 2"),
     "logme": Benchmark("logme.py", ("",), "--samples 2000 --dimensions 256"),
+    "atlas": Benchmark("atlas.py", ("pairs", "scale"), "scale --networks 50 --probes 16 --width 8 --pairs 20"),
     "search": Benchmark("search.py", ("",), "--repeats 1 --trials 2 --epochs 1"),
 }
 
@@ -70,7 +74,8 @@ def carry_out(benchmark: Benchmark, arguments: str) -> str:
     """
     python = os.environ.get("PEERS_PYTHON", sys.executable) if benchmark.script == "peers.py" else sys.executable
     command = [python, str(HERE / benchmark.script), *shlex.split(arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    kept = {name: value for name, value in os.environ.items() if name not in KEEP_MEMORY}  # each says what it wants
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=kept)
     if done.returncode:
         raise SystemExit(f"benchmarks/{benchmark.script} {arguments} failed")
     return done.stdout
@@ -83,10 +88,8 @@ def table(printed: list[str]) -> str:
 
 
 def put(page: str, name: str, text: str) -> str:
-    """The page with a text in its place."""
+    """The page with a text in its place; as it was if there is none."""
     place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-    if not place.search(page):
-        raise SystemExit(f"{PAGE.name} has no place for {name}: <!-- {name} --> ... <!-- /{name} -->")
     return place.sub(lambda found: f"{found[1]}\n{text}\n\n{found[2]}", page)
 
 
@@ -107,8 +110,7 @@ def main() -> None:
         rows = table(printed)
         print(rows or "\n".join(printed), flush=True)
         if options.write and rows:
-            commands = "\n".join(f"python benchmarks/{benchmark.script} {arguments}".strip() for arguments in calls)
-            PAGE.write_text(put(PAGE.read_text(), name, f"```\n{commands}\n```\n\n{machine()}.\n\n{rows}"))
+            PAGE.write_text(put(PAGE.read_text(), name, f"{rows}\n\n*{machine()}.*"))
 
 
 if __name__ == "__main__":
