@@ -9,7 +9,7 @@ PYTEST = -n auto
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo setup test test-main test-vision test-peers lint format clean
+.PHONY: help demo setup test test-main nightly test-vision test-peers lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,9 @@ test: test-vision test-peers test-main ## run every test, in the three environme
 
 test-main: .venv/installed-dev ## run the tests that need no network library beside torch
 	.venv/bin/pytest --ignore=tests/vision --ignore=tests/peers $(PYTEST)
+
+nightly: .venv/installed-dev ## run the fault campaigns at full length
+	.venv/bin/pytest tests/faults -m nightly $(PYTEST)
 
 test-vision: .venv-vision/installed ## run the tests of torchvision, timm and transformers
 	.venv-vision/bin/pytest tests/vision

@@ -35,6 +35,12 @@ def test_a_process_of_this_machine_is_looked_for() -> None:
     assert _lease.dead({**me, "started": "0"}, time.time(), 60)  # its number was given to another process
 
 
+def test_a_clock_that_was_set_kills_nobody() -> None:
+    me = _lease.signature()
+    for seen in (time.time() - 1e8, time.time() + 1e8):
+        assert not _lease.dead(me, seen, 60)
+
+
 def test_a_process_that_only_waits_for_its_parent_is_gone() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         started = _lease._started(process.pid)

@@ -15,7 +15,7 @@ from torch import nn
 from mentorch import zoo
 from mentorch._edge import Edge
 from mentorch._errors import MentorchError, RunError, UsageError
-from mentorch._files import read_json, write_json
+from mentorch._files import read_sealed, write_json, write_sealed
 from mentorch._freeze import freeze, thawed
 from mentorch._graph import Graph
 from mentorch.cli import _dense, _training
@@ -149,7 +149,7 @@ class _Job:
         """One student, or what is kept of it."""
         place = self.session.folder / "fits" / name / f"seed-{seed}"
         kept = place / "result.json"
-        if self.session.resume and kept.exists() and "error" not in (before := read_json(kept)):
+        if self.session.resume and kept.exists() and "error" not in (before := read_sealed(kept)):
             return dict(before)
         history = str((place / "metrics.jsonl").relative_to(self.session.folder))
         row: dict[str, Any] = {"method": name, "node": "student", "seed": seed, "history": history}
@@ -159,7 +159,7 @@ class _Job:
             if isinstance(error, UsageError) or isinstance(error.__cause__, OSError):
                 raise
             row["error"] = str(error)
-        write_json(kept, row)
+        write_sealed(kept, row)
         if "error" not in row:
             for folder in (place / "checkpoints", *place.glob("*/checkpoints")):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -243,7 +243,7 @@ class _Job:
         kind, _, same = name.partition("_")
         depths = dict.fromkeys(self.networks, self.depths - 1)
         if same:
-            before = read_json(self.session.folder / "fits" / "branch" / f"seed-{seed}" / "result.json")
+            before = read_sealed(self.session.folder / "fits" / "branch" / f"seed-{seed}" / "result.json")
             if "error" in before:
                 raise RunError(f"branch found no network for seed {seed}: {before['error']}")
             depths = before["depths"]

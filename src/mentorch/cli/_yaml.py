@@ -1,7 +1,7 @@
 """Recipe files: YAML that is checked, with line numbers in errors."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ RECIPES: Mapping[str, type[Recipe]] = {
 
 LARGEST = 100_000
 """Values that a recipe may have."""
+DEEPEST = 50
+"""Brackets that may be open at a time."""
 
 
 def write_recipe(path: Path, recipe: Recipe) -> None:
@@ -75,6 +77,8 @@ def _parse(text: str, path: Path) -> tuple[Any, Any]:
     import yaml
 
     try:
+        if any(depth > DEEPEST for depth in _depths(yaml.parse(text, Loader=yaml.SafeLoader))):
+            raise UsageError(f"{path}: not a recipe: it is nested too deeply")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         if next(itertools.islice(_unfolded(root), LARGEST, None), None) is not None:
             raise UsageError(f"{path} unfolds to more than {LARGEST:,} values: no recipe has so many")
@@ -84,13 +88,21 @@ def _parse(text: str, path: Path) -> tuple[Any, Any]:
         line = f", line {mark.line + 1}" if mark else ""
         problem = " ".join(str(getattr(error, "problem", error)).split())
         raise UsageError(f"{path}{line}: not YAML: {problem}") from error
-    except RecursionError as error:
-        raise UsageError(f"{path}: not a recipe: it is nested too deeply") from error
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, UsageError):
             raise
         # numbers and dates that look like some and are none
         raise UsageError(f"{path}: not YAML: a value cannot be read ({' '.join(str(error).split())})") from error
+
+
+def _depths(events: Iterable[Any]) -> Iterator[int]:
+    """How many brackets are open, event by event; the parser's time grows with the square of it."""
+    import yaml
+
+    depth = 0
+    for event in events:
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        yield depth
 
 
 def _unfolded(root: Any) -> Iterator[Any]:

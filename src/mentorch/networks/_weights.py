@@ -63,6 +63,9 @@ def _read(path: Path) -> Any:
     if path.suffix not in _PICKLES:
         raise UsageError(f"weights {path} are neither .safetensors nor {', '.join(_PICKLES)}")
     try:
+        with path.open("rb") as file:
+            if not file.read(2).startswith((b"PK", b"\x80")):
+                raise ValueError("neither a zip file nor a pickle")  # torch takes minutes to say so of long texts
         with warnings.catch_warnings():
             # "please file an issue" about other pickle protocols: it loads or it does not
             warnings.simplefilter("ignore", UserWarning)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mentorch._errors import UsageError
+from mentorch._errors import RunError, UsageError
 from mentorch._files import write_json
 from mentorch.search import _lease
 from mentorch.search._candidate import Candidate
@@ -106,6 +106,8 @@ def search(
     study = open_study(folder, storage, asked, sampler, pruner, sampler_seed, prunable)
     chance = random.Random(sampler_seed)
     worker = Worker(study, problem, space, asked, folder, trials, tuple(seeds), prunable, lease, tuple(first), chance)
+    from optuna.exceptions import OptunaError
+
     about = {"sampler": sampler, "pruner": pruner, "prunable": prunable, "combinations": space.size, **asked}
     try:
         while (drawn := worker.draw()) != "done":
@@ -114,6 +116,8 @@ def search(
             elif drawn != "again" and worker.carry_out(*drawn) and on_trial is not None:
                 done = finished(study)
                 on_trial(next(trial for trial in done if trial.number == drawn[0].number), done)
+    except OptunaError as error:
+        raise RunError(f"the study of {folder} cannot be used any more: {' '.join(str(error).split())}") from error
     finally:
         found = finished(study)
         write_json(folder / "search.json", _summary(folder.name, about, study, found))

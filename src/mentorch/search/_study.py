@@ -50,6 +50,7 @@ def open_study(
                     direction="maximize",
                     load_if_exists=True,
                 )
+            study.get_trials(deepcopy=False)  # some damage shows only here
             _same(study, asked, run)
             joined = study.user_attrs.get("joined", 0)
             study.set_user_attr("joined", joined + 1)
@@ -73,7 +74,9 @@ def load_study(run: Path, storage: str | None = None) -> Any:
 
     try:
         with quiet():
-            return optuna.load_study(storage=_storage(run, storage), study_name=_name(run, storage))
+            study = optuna.load_study(storage=_storage(run, storage), study_name=_name(run, storage))
+            study.get_trials(deepcopy=False)  # some damage shows only here
+        return study
     except KeyError as error:
         raise RunError(f"there is no study of {run} in {storage or run / 'study.journal'}") from error
     except (UsageError, RunError):
