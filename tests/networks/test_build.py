@@ -71,3 +71,18 @@ def test_impossible_numbers():
     for size in (7, (8, 4)):
         with pytest.raises(UsageError, match="at least 8x8"):
             build("resnet8", num_classes=2, image_size=size)
+
+
+@pytest.mark.parametrize(
+    ("asked", "complaint"),
+    [
+        ({"num_classes": "3"}, "classes, channels and sides are whole numbers, got '3'"),
+        ({"image_size": ("x", 8)}, "whole numbers, got 'x'"),
+        ({"options": {"stem": "wide"}}, "resnet8 cannot be built with .*'stem': 'wide'"),
+        ({"options": {"stem": 1 << 50}}, "resnet8 cannot be built with"),
+    ],
+)
+def test_what_no_network_can_be_built_with_is_one_line(asked, complaint):
+    with pytest.raises(UsageError, match=complaint) as error:
+        build("resnet8", **{"num_classes": 3, **asked})
+    assert "\n" not in str(error.value)

@@ -137,8 +137,10 @@ def compare(
     if (folder / "results.json").exists():
         if not resume:
             raise UsageError(f"{folder} already holds results: choose another folder, or resume to keep finished runs")
-        before = read_json(folder / "results.json").get("data", {})
-        if before.get("fingerprint", data.fingerprint) != data.fingerprint:
+        before = read_json(folder / "results.json")
+        if not isinstance(before, dict) or not isinstance(before.get("data", {}), dict):
+            raise RunError(f"{folder / 'results.json'} is damaged: delete it, finished runs are kept without it")
+        if before.get("data", {}).get("fingerprint", data.fingerprint) != data.fingerprint:
             raise UsageError(f"{folder} holds results on other data than this {data.name!r}: choose another folder")
     began = time.perf_counter()
     write_json(folder / "environment.json", environment())

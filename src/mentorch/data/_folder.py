@@ -79,9 +79,11 @@ def read_images(files: list[tuple[Path, int]], size: int) -> Arrays:
         RunError: naming the first file that cannot be decoded.
     """
     import numpy as np
+    from PIL import Image
 
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore", UserWarning)  # of odd tags beside a picture: it can be decoded or not
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
         images = list(pool.map(partial(_read_image, size=size), [file for file, _ in files]))
     return np.stack(images), np.array([number for _, number in files], dtype=np.int64)
 
@@ -107,6 +109,6 @@ def _read_image(path: Path, size: int) -> "NDArray[np.uint8]":
             # by way of RGBA: palettes with transparency are only well defined there
             picture = upright.convert("RGBA").convert("RGB") if upright.mode == "P" else upright.convert("RGB")
             fitted = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RunError(f"{path} is not a readable image ({error}): repair or remove it") from error
     return np.asarray(fitted).transpose(2, 0, 1)

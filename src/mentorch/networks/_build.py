@@ -95,6 +95,10 @@ def build(
     'WideResNet'
     """
     options = options or {}
+    sides = (image_size,) if isinstance(image_size, int) else image_size or (_SMALLEST,)
+    for number in (num_classes, in_channels, *sides):
+        if not isinstance(number, int):
+            raise UsageError(f"{name}: classes, channels and sides are whole numbers, got {number!r}")
     if num_classes < 1 or in_channels < 1:
         raise UsageError(f"{name} needs at least one class and one channel, not {num_classes} and {in_channels}")
     kind, _, rest = name.partition(":")
@@ -104,7 +108,6 @@ def build(
         return hf_network(rest, num_classes, in_channels, image_size, options)
     if rest:
         return imported_network(name, num_classes, in_channels, options)
-    sides = (image_size,) if isinstance(image_size, int) else image_size or (_SMALLEST,)
     if min(sides) < _SMALLEST:
         raise UsageError(f"{name} reads images of at least {_SMALLEST}x{_SMALLEST}, not {image_size}")
     builder = _find(name)
@@ -112,7 +115,13 @@ def build(
     for option in options:
         if option not in accepted:
             raise unknown(f"option of {name}", option, accepted)
-    return builder(num_classes=num_classes, in_channels=in_channels, **options)
+    try:
+        return builder(num_classes=num_classes, in_channels=in_channels, **options)
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        given = {"num_classes": num_classes, "in_channels": in_channels, **options}
+        raise UsageError(f"{name} cannot be built with {given}: {' '.join(str(error).split())[:200]}") from error
 
 
 def _find(name: str) -> Callable[..., nn.Module]:

@@ -32,7 +32,7 @@ def dead(worker: dict[str, Any] | None, seen: float, seconds: float) -> bool:
         seconds: of silence that are too many.
     """
     if worker is not None and worker["host"] == _host():
-        return _started(worker["pid"]) != worker["started"]  # whatever the clock says, which may have been set
+        return bool(_started(worker["pid"]) != worker["started"])  # whatever the clock says, which may have been set
     return time.time() - seen > seconds
 
 
