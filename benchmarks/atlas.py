@@ -2,11 +2,13 @@
 
 python benchmarks/atlas.py pairs --networks 300
 python benchmarks/atlas.py scale --networks 10000
+python benchmarks/atlas.py page docs/atlas-300.html
 """
 
 import argparse
 import resource
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -171,6 +173,30 @@ def _all_pairs(frame: Frame, count: int) -> float:
     return _cost(lambda: neighbours(table, torch.arange(count)))
 
 
+SPEED = """
+const best = run => Math.min(...Array.from({length: 15}, () => {
+  const start = performance.now();
+  run();
+  return performance.now() - start;
+}));
+resize();
+const change = best(() => { state.share = Math.random(); refresh(); });
+document.title = `${change.toFixed(1)} ms for a step of the slider, ${best(paintAll).toFixed(1)} ms to paint`;
+"""
+
+
+def speed(page: Path) -> None:
+    """How long a page takes to answer, in a browser: the quickest of fifteen times."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "page.html"
+        copy.write_text(page.read_text().replace("new ResizeObserver", SPEED + "new ResizeObserver"))
+        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,800", "--dump-dom"]
+        command = [browser, *flags, f"--user-data-dir={folder}/profile", copy.as_uri()]
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
+    print(f"{page.stat().st_size / 1e6:.2f} MB; {shown.partition('<title>')[2].partition('</title>')[0]}")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest="kind", required=True)
@@ -183,8 +209,11 @@ if __name__ == "__main__":
     large.add_argument("--width", type=int, default=64)
     large.add_argument("--pairs", type=int, default=8_128)
     large.add_argument("--keep", type=Path, help="keep the map and the page here")
+    kinds.add_parser("page").add_argument("page", type=Path)
     asked = parser.parse_args()
-    if asked.kind == "pairs":
+    if asked.kind == "page":
+        speed(asked.page)
+    elif asked.kind == "pairs":
         by_pairs(asked.networks, asked.side)
     else:
         scale(asked.networks, asked.probes, asked.width, asked.pairs, asked.keep)

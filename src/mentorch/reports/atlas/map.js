@@ -17,8 +17,14 @@ const extent = () => {
   return {x: across[0] + 0.08, y: across[1] + 0.08};
 };
 const reach = extent();
-const unit = () => Math.min(width / 2 / reach.x, height / 2 / reach.y) * 0.94 * state.zoom;
-const screen = i => [width / 2 + (positions[2 * i] - state.x) * unit(), height / 2 + (positions[2 * i + 1] - state.y) * unit()];
+// the map extends from left to right; on a screen that is taller than wide it is turned
+const tall = () => height > 1.2 * width;
+const unit = () => 0.94 * state.zoom * (tall() ? Math.min(width / 2 / reach.y, height / 2 / reach.x) : Math.min(width / 2 / reach.x, height / 2 / reach.y));
+const spot = i => tall() ? [-positions[2 * i + 1], positions[2 * i]] : [positions[2 * i], positions[2 * i + 1]];
+const screen = i => {
+  const [x, y] = spot(i), scale = unit();
+  return [width / 2 + (x - state.x) * scale, height / 2 + (y - state.y) * scale];
+};
 
 function resize() {
   const dense = Math.min(devicePixelRatio || 1, 2), box = canvas.getBoundingClientRect();
@@ -172,5 +178,5 @@ function zoomBy(factor, x = width / 2, y = height / 2) {
 // bring a network into view
 function show(i) {
   const [x, y] = screen(i), edge = 24;
-  if (x < edge || y < edge || x > width - edge || y > height - edge) [state.x, state.y] = [positions[2 * i], positions[2 * i + 1]];
+  if (x < edge || y < edge || x > width - edge || y > height - edge) [state.x, state.y] = spot(i);
 }
