@@ -48,6 +48,7 @@ class Node(Strict):
     role: Literal["frozen", "learning"]
     network: str
     parameters: int
+    hash: str | None = None  # of a frozen one
 
 
 class Edge(Strict):
@@ -71,6 +72,7 @@ class Row(Strict):
     best_epoch: int
     stopped: str | None
     seconds: float
+    peak_memory: int | None = Field(gt=0)
     trained_samples: int
     macs: int
     parameters: int

@@ -802,19 +802,19 @@ def test_alternating_differs_from_simultaneous_and_resumes(data: MakeData, tmp_p
 # layout
 
 
-def images(batches: int, size: int = 8) -> list[tuple[Tensor, Tensor]]:
+def images(batches: int, size: int = 8, channels: int = 3) -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(0)
     return [
-        (torch.randn(size, 3, 8, 8, generator=generator), torch.randint(0, 3, (size,), generator=generator))
+        (torch.randn(size, channels, 8, 8, generator=generator), torch.randint(0, 3, (size,), generator=generator))
         for _ in range(batches)
     ]
 
 
-def convolutions() -> Graph:
+def convolutions(channels: int = 3) -> Graph:
     """Two convolutional networks, of which one teaches, and the layout of the maps between them."""
 
     def network() -> nn.Sequential:
-        stem = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2))
+        stem = nn.Sequential(nn.Conv2d(channels, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2))
         return nn.Sequential(stem, nn.Conv2d(8, 6, 3), nn.Flatten(), nn.Linear(6, 3))
 
     torch.manual_seed(0)
@@ -826,8 +826,9 @@ def convolutions() -> Graph:
     return Graph({"t": freeze(network()), "s": network()}, edges)
 
 
-def test_channels_last_are_the_same_numbers_in_another_order(tmp_path: Path) -> None:
-    plain, other = convolutions(), convolutions()
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_last_are_the_same_numbers_in_another_order(tmp_path: Path, channels: int) -> None:
+    plain, other = convolutions(channels), convolutions(channels)
     for graph, last in ((plain, False), (other, True)):
         layouts: set[bool] = set()
         for node in graph.nodes.values():
@@ -836,11 +837,11 @@ def test_channels_last_are_the_same_numbers_in_another_order(tmp_path: Path) -> 
             )
         history = fit(
             graph,
-            images(4),
+            images(4, channels=channels),
             optimizer=partial(SGD, lr=0.01, momentum=0.9),
             epochs=2,
             channels_last=last,
-            validation=images(1),
+            validation=images(1, channels=channels),
             run=tmp_path / str(last),
         )
         assert layouts == {last}

@@ -274,7 +274,8 @@ def _lay_out(graph: Graph) -> None:
     """Channels last, for teachers too; PyTorch's convolutions choose the layout of maps by that of the weights."""
     for parameter in graph.parameters():
         if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+            # contiguous() would leave a weight of one channel as it is, and with it all maps behind
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
 
 
 def _copy_of(node: nn.Module) -> nn.Module:
