@@ -2,7 +2,7 @@
 
     python examples/trained_zoo.py --out runs/trained-zoo
 
-Images (20 x 20, gray) show one object with four independent factors of four values each: its shape, the angle and the
+Images (16 x 16, gray) show one object with four independent factors of four values each: its shape, the angle and the
 frequency of its stripes, and where light falls on it from. Twenty-four small networks learn them: each factor cleanly,
 with half of the labels wrong and from a twentieth of the images; all pairs and triples of factors; random labels; and
 nothing at all. Targets are the same factors in inverted contrast, with a few labels. What a network is worth there is
@@ -33,8 +33,8 @@ from mentorch import networks, zoo
 from mentorch import transferability as tr
 
 FACTORS = ("shape", "angle", "frequency", "light")
-WIDTHS = (16, 32, 64)
-SIZE = 20
+WIDTHS = (12, 24, 48)
+SIZE = 16
 INPUT = zoo.Input(1, (SIZE, SIZE), (0.4,), (0.3,), order="gray")
 LABELLED = (
     *(tr.logme, tr.ridge, tr.linear_probe, tr.gbc, tr.parc, tr.knn, tr.nleep, tr.leep, tr.nce),
@@ -44,7 +44,7 @@ LABEL_FREE = (tr.cka, tr.rsa, functools.partial(tr.depara, weight=1.0), functool
 
 
 def draw(count: int, seed: int, *, inverted: bool = False) -> tuple[Tensor, Tensor]:
-    """Images, uint8 [N, 1, 20, 20], and the value of each factor, [N, 4]."""
+    """Images, uint8 [N, 1, 16, 16], and the value of each factor, [N, 4]."""
     g = torch.Generator().manual_seed(seed)
     values = torch.randint(4, (count, 4), generator=g)
     shape, angle, frequency, light = (column[:, None, None] for column in values.unbind(1))
@@ -53,8 +53,8 @@ def draw(count: int, seed: int, *, inverted: bool = False) -> tuple[Tensor, Tens
         return low + (high - low) * torch.rand(count, 1, 1, generator=g)
 
     axis = torch.arange(SIZE) - (SIZE - 1) / 2
-    x, y = axis[None, None, :] - uniform(-3, 3), axis[None, :, None] - uniform(-3, 3)
-    radius = uniform(5.5, 7.5)
+    x, y = axis[None, None, :] - uniform(-2, 2), axis[None, :, None] - uniform(-2, 2)
+    radius = uniform(4.5, 6)
     far = (x.square() + y.square()).sqrt()
     square = torch.maximum(x.abs(), y.abs()) < 0.85 * radius
     triangle = (y < 0.7 * radius) & (y > 2 * x.abs() - radius)
@@ -63,7 +63,7 @@ def draw(count: int, seed: int, *, inverted: bool = False) -> tuple[Tensor, Tens
         shape == 0, far < radius, torch.where(shape == 1, square, torch.where(shape == 2, triangle, cross))
     )
     turn = (angle + uniform(-0.3, 0.3)) * math.pi / 4
-    waves = torch.tensor([0.08, 0.14, 0.21, 0.3])[frequency] * uniform(0.9, 1.1)
+    waves = torch.tensor([0.1, 0.17, 0.25, 0.36])[frequency] * uniform(0.9, 1.1)
     stripes = torch.cos(2 * math.pi * (waves * (x * turn.cos() + y * turn.sin()) + uniform(0, 1)))
     lit = light * math.pi / 2
     shade = (x * lit.cos() + y * lit.sin()) / radius
@@ -291,7 +291,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/trained-zoo"))
     parser.add_argument("--targets", nargs="+", default=list(TARGETS), choices=list(TARGETS))
-    for name, value in {"images": 4000, "steps": 600, "tuning": 80, "seeds": 3}.items():
+    for name, value in {"images": 4000, "steps": 250, "tuning": 40, "seeds": 3}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     return parser.parse_args(arguments)
 

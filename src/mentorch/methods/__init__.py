@@ -36,4 +36,6 @@ from mentorch.methods._structural import Evolved as Evolved
 from mentorch.methods._structural import Slimmed as Slimmed
 from mentorch.methods._structural import evolve as evolve
 from mentorch.methods._structural import slim_down as slim_down
+from mentorch.methods._suggest import Suggestion as Suggestion
+from mentorch.methods._suggest import suggest as suggest
 from mentorch.methods._supervise import supervise as supervise

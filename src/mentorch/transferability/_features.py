@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mentorch._errors import RunError, UsageError
 from mentorch.transferability._checks import check_finite
+from mentorch.transferability._spectrum import Spectrum, spectrum
 
 _BLOCK = 256
 
@@ -16,8 +17,8 @@ _BLOCK = 256
 class Features:
     """The features of one network on N samples; any score takes it where it takes a tensor.
 
-    What is expensive is computed when first asked for, in float64, and kept: one eigendecomposition of the smaller
-    Gram matrix serves all scores and all labels of these samples.
+    What is expensive is computed when first asked for, in float64, and kept: one spectrum of the smaller Gram matrix
+    serves all scores and all labels of these samples.
 
     Args:
         values: shape ``[N, D]``.
@@ -75,7 +76,7 @@ class Features:
     @property
     def squares(self) -> Tensor:
         """Squared singular values, largest first, shape ``[k]``; those lost in the rounding of float64 are left out."""
-        return self._eigen[0]
+        return self._spectrum.values
 
     @property
     def rank(self) -> int:
@@ -84,16 +85,15 @@ class Features:
 
     def project(self, targets: Tensor) -> Tensor:
         """Coordinates of ``targets``, shape ``[N, T]``, along the left singular vectors: ``[k, T]``."""
-        squares, vectors = self._eigen
         if self.count > self.size:
-            return (vectors.mT @ (self.x.mT @ targets)) / squares.sqrt()[:, None]
-        return vectors.mT @ targets
+            return self._spectrum.rotate(self.x.mT @ targets) / self.squares.sqrt()[:, None]
+        return self._spectrum.rotate(targets)
 
     @cached_property
     def left(self) -> Tensor:
         """Left singular vectors, shape ``[N, k]``."""
-        squares, vectors = self._eigen
-        return self.x @ vectors / squares.sqrt() if self.count > self.size else vectors
+        vectors = self._spectrum.vectors
+        return self.x @ vectors / self.squares.sqrt() if self.count > self.size else vectors
 
     @cached_property
     def coordinates(self) -> Tensor:
@@ -101,12 +101,10 @@ class Features:
         return self.left * self.squares.sqrt()
 
     @cached_property
-    def _eigen(self) -> tuple[Tensor, Tensor]:
-        """Eigenvalues and vectors of the smaller of ``X^T X`` and ``X X^T``."""
-        wide = self.count <= self.size
-        values, vectors = torch.linalg.eigh(_gram(self.x.mT if wide else self.x))
-        keep = values > values[-1] * max(self.count, self.size) * torch.finfo(torch.float64).eps
-        return values[keep].flip(0), vectors[:, keep].flip(1)
+    def _spectrum(self) -> Spectrum:
+        """Of the smaller of ``X^T X`` and ``X X^T``."""
+        gram = _gram(self.x.mT if self.count <= self.size else self.x)
+        return spectrum(gram, max(self.count, self.size) * torch.finfo(torch.float64).eps)
 
 
 def _gram(x: Tensor) -> Tensor:
