@@ -41,6 +41,10 @@ def test_a_zoo_becomes_a_map_and_a_new_network_one_row(mentorch, kept: Path, tmp
     assert (record["k"], record["weight"], len(record["links"])) == (2, 0.25, 12)
     assert (record["made"]["probes"], record["frame"]["count"]) == (["digits"], 12)
     size = (run / "embeddings" / "rows.bin").stat().st_size
+    page = (run / "atlas.html").read_text()
+    (run / "atlas.html").unlink()
+    assert mentorch("report", run).out.strip() == str(run / "atlas.html")
+    assert (run / "atlas.html").read_text() == page
 
     network, card = zoo.load(root / "n1")
     with torch.no_grad():

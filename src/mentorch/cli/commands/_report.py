@@ -15,8 +15,11 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     out: Annotated[Path | None, typer.Option("--out", help="Where to write; needed for several runs.")] = None,
 ) -> None:
-    """Write the report of a run folder again, or one page that compares several."""
-    from mentorch.reports import write
+    """Write the report of a run folder again, or one page that compares several; of an atlas, its map."""
+    from mentorch.reports import write, write_atlas_page, write_atlas_picture
 
-    page = write(runs[0] if len(runs) == 1 else runs, out)
-    typer.echo(page)
+    if len(runs) == 1 and out is None and (runs[0] / "atlas.json").exists():
+        write_atlas_picture(runs[0])
+        typer.echo(write_atlas_page(runs[0]))
+        return
+    typer.echo(write(runs[0] if len(runs) == 1 else runs, out))
