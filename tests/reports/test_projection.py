@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mentorch.reports._projection import CLASSES, projections
+from mentorch.reports._projection import CLASSES, _columns, _size, projections
 
 
 def space(n: int = 60, d: int = 6, seed: int = 0, labels: torch.Tensor | None = None) -> torch.Tensor:
@@ -84,3 +84,12 @@ def test_a_damaged_file_is_said(tmp_path: Path):
     assert projections(tmp_path, notes) == []
     assert len(notes) == 1
     assert projections(tmp_path / "elsewhere", notes) == []
+
+
+def test_long_names_stand_in_fewer_columns():
+    assert _columns(["cat", "dog"], 5.2) == 4
+    assert _columns(["cat", "x" * 20], 5.2) == 2
+    assert _columns(["x" * 20], 1.0) == 1
+    short, long = (_size(["student", "birds"], [letter * length for letter in "abcdef"], 2) for length in (3, 20))
+    assert short[0] == long[0]
+    assert short[1] < long[1]

@@ -65,7 +65,7 @@ def together(vectors: Vectors, labels: "Tensor", classes: Sequence[str], *, name
 
     told = aligned(vectors)
     caption = f"{len(own)} test images, every network's vectors projected together, seed {SEED}. {_sentence(told)}"
-    size = (2 * PANEL, _height(len(vectors), len(shown)))
+    size = _size(list(vectors), [classes[k] for k in shown], 2)
     picture = save("space", name, f"Common space of {of}", caption, size, fill)
     return _with_words(picture, told)
 
@@ -84,7 +84,7 @@ def side_by_side(vectors: Vectors, labels: "Tensor", classes: Sequence[str], *, 
 
     told = aligned(vectors)
     caption = f"{int(rows.sum())} test images, t-SNE of each network by itself, seed {SEED}. {_sentence(told)}"
-    size = (max(2, len(vectors)) * PANEL, _height(len(vectors), len(shown)))
+    size = _size(list(vectors), [classes[k] for k in shown], max(2, len(vectors)))
     return _with_words(save("space", name, f"Features of {of}", caption, size, fill), told)
 
 
@@ -148,15 +148,29 @@ def _legend(figure: "Figure", networks: Sequence[str], classes: Sequence[str]) -
         return Line2D([], [], linestyle="none", marker=marker, color=colour, markerfacecolor=face, markersize=6)
 
     entries = {
-        shorten(text(name), 20): mark(MARKERS[i % len(MARKERS)], INK, INK if i == 0 else PAPER)
-        for i, name in enumerate(networks)
+        _name(name): mark(MARKERS[i % len(MARKERS)], INK, INK if i == 0 else PAPER) for i, name in enumerate(networks)
     }
-    entries |= {shorten(text(c), 20): mark("s", colour, colour) for c, colour in zip(classes, CLASSES, strict=False)}
-    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    entries |= {_name(c): mark("s", colour, colour) for c, colour in zip(classes, CLASSES, strict=False)}
+    columns = _columns(list(entries), figure.get_figwidth())
+    figure.legend(
+        list(entries.values()), list(entries), loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+    )
 
 
-def _height(networks: int, classes: int) -> float:
-    return PANEL + 0.25 + 0.2 * -(-(networks + classes) // 4)
+def _name(name: str) -> str:
+    return shorten(text(name), 20)
+
+
+def _columns(names: Sequence[str], width: float) -> int:
+    """How many columns of names fit beside each other in so many inches."""
+    return max(1, min(4, int(width / (0.5 + 0.075 * max(map(len, names))))))
+
+
+def _size(networks: Sequence[str], classes: Sequence[str], panels: int) -> tuple[float, float]:
+    """Width and height of a picture in inches, the names below it included."""
+    names = [_name(name) for name in (*networks, *classes)]
+    rows = -(-len(names) // _columns(names, panels * PANEL))
+    return panels * PANEL, PANEL + 0.25 + 0.2 * rows
 
 
 def _sentence(told: Mapping[str, Mapping[str, float]]) -> str:
