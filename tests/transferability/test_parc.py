@@ -24,8 +24,8 @@ def slow(x: Tensor, labels: Tensor, *, exact: bool) -> float:
 def test_reference_values(reference, name: str, published: float):
     x, labels, _ = reference(name)
     assert float(parc(x, labels)) == pytest.approx(slow(x, labels, exact=True), abs=1e-9)
-    # the public number breaks ties between equal labels by rounding errors of their correlation
-    assert 100 * slow(x, labels, exact=False) == pytest.approx(published, abs=1e-6)
+    # the public number breaks ties between equal labels by rounding errors of their correlation: those of its machine
+    assert 100 * slow(x, labels, exact=False) == pytest.approx(published, abs=1)
     assert 100 * float(parc(x, labels)) == pytest.approx(published, abs=4)
 
 
