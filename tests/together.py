@@ -125,7 +125,7 @@ def ended(graph: Graph, history: Any) -> dict[str, Any]:
     return {"weights": weights, "records": records, "samples": history.samples, "after": torch.rand(2).tolist()}
 
 
-def trained(kind: str, **more: Any) -> dict[str, Any]:
+def trained(kind: str, size: int = BATCH, **more: Any) -> dict[str, Any]:
     """A training by name; with ``at``, every process is killed after so many steps."""
     if kind in ("mutual", "alternating"):
         graph = mutual()
@@ -145,7 +145,7 @@ def trained(kind: str, **more: Any) -> dict[str, Any]:
     if at is not None:
         given["callbacks"] = [On("step", lambda _: os.kill(os.getpid(), signal.SIGKILL), at=(at,))]
     torch.manual_seed(7)
-    return ended(graph, fit(graph, batches(), **options(**given, **more)))
+    return ended(graph, fit(graph, batches(size), **options(**given, **more)))
 
 
 def evolved(run: str | None = None) -> dict[str, Any]:

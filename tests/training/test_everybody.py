@@ -71,6 +71,13 @@ def test_another_number_of_processes_goes_on_with_the_same_batches(
     near(together("trained", after, kind="plain", run=tmp_path, resume=True)[0], alone)
 
 
+def test_a_run_whose_batches_would_be_others_is_refused(together: Together, tmp_path: Path) -> None:
+    together("trained", kind="plain", run=tmp_path)
+    for size, difference in ((22, "steps_per_epoch is 3 there and 2 here"), (18, "batch_size is 16 there and 18 here")):
+        for one in together("trained", kind="plain", run=tmp_path, size=size, resume=True):
+            assert difference in one["message"]
+
+
 def test_processes_draw_different_numbers_and_each_the_same_again() -> None:
     state = _checkpoint.random_state()
     one, same, other = derived(state, 1), derived(state, 1), derived(state, 2)
@@ -83,6 +90,7 @@ def test_processes_draw_different_numbers_and_each_the_same_again() -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
+        ({"kind": "plain", "size": 15}, "a batch of 15 cannot be shared by 2 processes in equal parts"),
         ({"kind": "sharded", "ema": 0.9}, "ema needs whole networks, and one is sharded"),
         ({"kind": "sharded", "diagnose": 1}, "diagnose needs whole networks, and one is sharded"),
     ],
