@@ -1,7 +1,6 @@
 """The knowledge transfer graph: networks as nodes, losses under gates as edges."""
 
 import contextlib
-import functools
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -9,12 +8,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from mentorch import _reading
 from mentorch._check import check_edges, check_known, check_names
 from mentorch._edge import Edge, named_terms, owned
 from mentorch._errors import MentorchError, RunError, UsageError, unknown
 from mentorch._freeze import is_frozen, statistics_kept
 from mentorch._math import computed_once
-from mentorch._tap import BATCH, Address, Tap, parse, select
+from mentorch._tap import BATCH, Tap, parse, select
 from mentorch.gates import as_gate
 
 View = Callable[[Any], Any]
@@ -266,7 +266,7 @@ class Graph(nn.Module):
         return self
 
     def _try(self, edge: Edge, values: Mapping[str, Tensor]) -> None:
-        student, teachers = _read(values, edge.target), [values[source] for source in edge.sources]
+        student, teachers = _reading.read(values, edge.target), [values[source] for source in edge.sources]
         if self.devices:
             teachers = [teacher.to(values[edge.targets[0]].device) for teacher in teachers]
         try:
@@ -303,10 +303,10 @@ class Graph(nn.Module):
         taught = {source: values[source].detach() for i in live for source in self.edges[i].sources}
         losses: dict[str, Tensor] = {}
         known = not isinstance(weights, Tensor)
-        with _full_precision(values):
+        with _reading.full_precision(values):
             for i in live:
                 edge = self.edges[i]
-                student, teachers = _read(values, edge.target), [taught[source] for source in edge.sources]
+                student, teachers = _reading.read(values, edge.target), [taught[source] for source in edge.sources]
                 if self.devices:
                     teachers = [teacher.to(values[edge.targets[0]].device) for teacher in teachers]
                 if edge.adapter is not None:
@@ -326,13 +326,13 @@ class Graph(nn.Module):
     ) -> dict[str, Tensor]:
         """Every tensor that the live edges read: each node runs once, and only if somebody needs it."""
         batch = {"inputs": inputs, "labels": labels, "index": index}
-        values = {text: _at_least_single(tensor) for text, tensor in given.items()}
+        values = {text: _reading.at_least_single(tensor) for text, tensor in given.items()}
         seen: dict[Any, Any] = {}
-        version = _version(inputs)
+        version = _reading.version(inputs)
         for root, learns, addresses in plan:
             if root in BATCH:
                 for text in addresses:
-                    values[text] = _from_batch(batch[root], self._addresses[text])
+                    values[text] = _reading.from_batch(batch[root], self._addresses[text])
                 continue
             sight = self.devices.get(root), id(self.views.get(root))
             if sight not in seen:
@@ -345,11 +345,11 @@ class Graph(nn.Module):
                     output = self.nodes[root](seen[sight])
                 for text in addresses:
                     tensor = taps[text].take() if text in taps else select(output, self._addresses[text].pick, text)
-                    values[text] = _at_least_single(tensor)
+                    values[text] = _reading.at_least_single(tensor)
             finally:
                 for tap in taps.values():
                     tap.close()
-            if _version(inputs) != version:
+            if _reading.version(inputs) != version:
                 raise RunError(f"node {root!r} overwrote the inputs in place: give it a view that copies them")
         return values
 
@@ -378,7 +378,7 @@ class Graph(nn.Module):
 
     def _see(self, name: str, inputs: Any) -> Any:
         view, device = self.views.get(name), self.devices.get(name)
-        brought = inputs if device is None else _bring(inputs, device)
+        brought = inputs if device is None else _reading.bring(inputs, device)
         return brought if view is None else view(brought)
 
     def _on_device(self, weights: list[float]) -> Tensor:
@@ -403,41 +403,6 @@ class Graph(nn.Module):
         return "\n".join([*lines, *(f"  {edge}" for edge in self.edges)])
 
 
-def _bring(inputs: Any, device: torch.device) -> Any:
-    """Inputs on a device, whatever holds the tensors."""
-    move = functools.partial(torch.Tensor.to, device=device, non_blocking=True)
-    return torch.utils._pytree.tree_map_only(Tensor, move, inputs)
-
-
-def _version(inputs: Any) -> int:
-    """Grows when a tensor is written in place; 0 where that cannot be known."""
-    known = isinstance(inputs, Tensor) and not torch.compiler.is_compiling() and not inputs.is_inference()
-    return inputs._version if known else 0
-
-
 def _remove(handles: list[Any]) -> None:
     for handle in handles:
         handle.remove()
-
-
-def _at_least_single(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
-def _from_batch(value: Any, address: Address) -> Tensor:
-    if value is None:
-        raise RunError(f"an edge reads '{address}', but the batch has no {address.root}")
-    tensor = select(value, address.path, address)
-    # where writing in place cannot be noticed it must not matter; the compiler removes needless copies
-    return tensor.clone() if address.root == "inputs" and torch.compiler.is_compiling() else tensor
-
-
-def _read(values: Mapping[str, Tensor], target: str | tuple[str, ...]) -> Any:
-    """What the target shows: a tensor, or a tuple of them for several addresses."""
-    return values[target] if isinstance(target, str) else tuple(values[text] for text in target)
-
-
-def _full_precision(values: Mapping[str, Tensor]) -> contextlib.AbstractContextManager[object]:
-    """Losses are computed in full precision also when the networks ran under autocast."""
-    device = next((tensor.device.type for tensor in values.values()), "cpu")
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else contextlib.nullcontext()
