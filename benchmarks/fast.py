@@ -5,14 +5,13 @@
 
 A graph of three networks that all teach each other, through ``fit``: CPU time per step, options in turn in one
 process, the first epoch not counted (it compiles). *differ by*: how far the losses and the gradient of the first batch
-are from those of float32 without options, as a share of their norm. *handed-back* is the C library as it is; all other
-rows keep freed memory, as the command line does. Compiling takes a minute or more and is left out unless asked for:
+are from those of float32 without options, as a share of their norm. The process keeps freed memory, as the command line
+does; ``--as-is`` leaves the C library as it is. Compiling takes a minute or more and is left out unless asked for:
 ``--options plain compile ...``. Options are joined by ``+``.
 """
 
 import argparse
 import contextlib
-import ctypes
 import functools
 import os
 import statistics
@@ -23,9 +22,9 @@ from graph import GRAPHS, NETWORKS, make, matrix
 from torch import Tensor
 
 import mentorch as mt
+from mentorch.cli._memory import keep_freed_memory
 
-OPTIONS = ("plain", "handed-back", "fused", "denormals", "channels-last", "bf16", "channels-last+bf16")
-MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
+OPTIONS = ("plain", "fused", "denormals", "channels-last", "bf16", "channels-last+bf16")
 
 
 def graph_of(network: str, kind: str, count: int, steps: int, options: set[str]):
@@ -39,7 +38,6 @@ def graph_of(network: str, kind: str, count: int, steps: int, options: set[str])
 
 def step_time(network: str, kind: str, count: int, steps: int, options: set[str]) -> float:
     """CPU milliseconds per step of the second epoch of ``fit``."""
-    keep_memory("handed-back" not in options)
     torch.set_flush_denormal("denormals" in options)
     graph, batches = graph_of(network, kind, count, steps, options)
     sgd = functools.partial(torch.optim.SGD, lr=0.01, momentum=0.9, fused="fused" in options)
@@ -57,13 +55,6 @@ def step_time(network: str, kind: str, count: int, steps: int, options: set[str]
         device="cpu",
     )
     return 1e3 * (clock[1] - clock[0]) / len(batches)
-
-
-def keep_memory(keep: bool) -> None:
-    """What the command line does for its own process, or glibc's defaults."""
-    mallopt = ctypes.CDLL(None).mallopt
-    mallopt(MMAP_THRESHOLD, 2**30 if keep else 2**17)
-    mallopt(TRIM_THRESHOLD, 2**31 - 1 if keep else 2**17)
 
 
 def numbers(network: str, kind: str, count: int, options: set[str]) -> list[Tensor]:
@@ -110,9 +101,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--options", nargs="+", default=list(OPTIONS), metavar="OPTION+OPTION")
+    parser.add_argument("--as-is", action="store_true", help="let the C library hand freed memory back")
     options = parser.parse_args()
     if any(name.startswith("MALLOC_") for name in os.environ):
-        parser.error("MALLOC_... is set: the row 'handed-back' would say nothing")
+        parser.error("MALLOC_... is set: unset it, this program decides about freed memory")
+    if not options.as_is:
+        keep_freed_memory()
     torch.set_num_threads(1)
     print("| networks | graph | options | ms per step | times faster | losses differ by | gradient differs by |")
     print("|---|---|---|---|---|---|---|")

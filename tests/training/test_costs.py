@@ -144,3 +144,30 @@ def test_a_teacher_costs_nothing_on_disk_and_no_epoch_costs_more_than_another(tm
     assert large[1] < small[1] + 1000  # a teacher of 2048 would have 57 KiB
     record = 2000  # what a checkpoint tells of an epoch
     assert max(small[2:]) < small[1] + 12 * record
+
+
+def test_several_students_share_a_forward_pass_and_learn_what_each_learns_alone() -> None:
+    def students() -> dict[str, nn.Module]:
+        torch.manual_seed(1)
+        return {name: network() for name in "abc"}
+
+    def train(learners: dict[str, nn.Module]) -> int:
+        torch.manual_seed(0)
+        teacher, ran = freeze(network(32)), []
+        teacher.register_forward_hook(lambda *_: ran.append(1))
+        edges = [
+            edge
+            for name in learners
+            for edge in (Edge("labels", name, cross_entropy, 0.1), Edge("teacher", name, kd, gates.Linear(0.5, 1.0)))
+        ]
+        graph = Graph({"teacher": teacher, **learners}, edges)
+        torch.manual_seed(2)
+        fit(graph, batches(), optimizer=dict.fromkeys(learners, SGD), epochs=2, progress=False)
+        return len(ran)
+
+    together, apart = students(), students()
+    assert train(together) == 2 * 4 + 1  # one to build
+    for name, each in apart.items():
+        train({name: each})
+        for key, value in each.state_dict().items():
+            assert torch.equal(together[name].state_dict()[key], value), (name, key)

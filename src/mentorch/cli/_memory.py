@@ -11,9 +11,9 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 def keep_freed_memory() -> bool:
     """Let the C library of this process keep what is freed, instead of handing it back and faulting it in again.
 
-    A training step frees the maps that it made, and the next one makes them again; on a CPU the faults are 10 to 20 %
-    of a step, and the peak is the same (``docs/benchmarks.md``). Whoever sets ``MALLOC_...`` or ``GLIBC_TUNABLES`` has
-    decided, and another C library does as it likes.
+    A training step frees the maps that it made, and the next one makes them again; on a CPU the faults are a part of a
+    step that can be saved, and the peak is the same (``docs/benchmarks.md``). Whoever sets ``MALLOC_...`` or
+    ``GLIBC_TUNABLES`` has decided, and another C library does as it likes.
 
     Returns:
         Whether something was changed.
