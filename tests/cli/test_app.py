@@ -20,7 +20,7 @@ from .conftest import QUICK, call
 COMMANDS = (
     *((name,) for name in _app.COMMANDS),
     *(("data", name) for name in ("list", "info", "fetch")),
-    *(("zoo", name) for name in ("networks", "list", "info")),
+    *(("zoo", name) for name in ("networks", "list", "check", "describe", "add")),
 )
 
 # -- help

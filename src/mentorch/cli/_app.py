@@ -22,7 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "branch": "Make one student that segments, finds depth and normals.",
     "evolve": "Train in generations: keep one part, forget the other.",
     "slim": "Remove the channels that matter least, train what is left.",
-    "rank": "Rank the networks of a zoo by what they promise for a data set.",
+    "rank": "Rank the networks of a zoo by their promise for a data set.",
     "atlas": "The map of a zoo: who is near whom, and who could teach.",
     "run": "Do what a recipe file says.",
     "report": "Write the report of a run folder again, or compare several.",
