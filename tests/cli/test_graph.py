@@ -94,7 +94,7 @@ def test_options_of_a_node_reach_its_builder(mentorch, tmp_path: Path) -> None:
     assert mentorch("run", written(tmp_path / "g.yaml", nodes=nodes, edges=edges, name="g", epochs=1)).code == 0
     card = json.loads((tmp_path / "runs/g/nodes/graph-seed-0/card.json").read_text())
     assert card["arguments"]["shortcut"] == "conv"
-    assert mentorch("zoo", "info", "runs/g/nodes/graph-seed-0").code == 0
+    assert mentorch("zoo", "describe", "runs/g/nodes/graph-seed-0").code == 0
 
 
 def test_losses_with_weights_and_wrapped_ones_are_edges_of_a_file(mentorch, tmp_path: Path, taught: Path) -> None:
