@@ -123,6 +123,9 @@ def joined(parts: Sequence[History], place: Path, what: str) -> History:
     The best epoch and its weights are those of the last training.
     """
     last, whole = parts[-1], History(samples=sum(part.samples for part in parts))
+    for part in parts:
+        for counts, more in ((whole.forwards, part.forwards), (whole.backwards, part.backwards)):
+            counts |= {name: counts.get(name, 0) + samples for name, samples in more.items()}
     epochs, steps, seconds = 0, 0, 0.0
     for number, part in enumerate(parts, start=1):
         if part is last and part.best_epoch is not None:
