@@ -13,7 +13,7 @@ from mentorch.cli import _methods
 from mentorch.cli._recipe import check
 from mentorch.cli._transfer import CompareRecipe
 from mentorch.comparison import Teacher
-from mentorch.data import load
+from mentorch.data import Batches, load, strong
 from mentorch.networks import Taps
 
 
@@ -177,3 +177,23 @@ def test_scratch_needs_no_teacher() -> None:
     recipe = CompareRecipe(methods=("scratch",))
     (method,) = _methods.make(recipe, {}, None, {}, load("digits")).values()
     assert [edge.name for edge in method.draw(networks.cnn_tiny(10, 1)).edges] == ["labels -> student: cross_entropy"]
+
+
+def test_a_loss_on_two_views_is_shown_two() -> None:
+    recipe = check(CompareRecipe, {"teacher": ["t"], "methods": ["mlkd", "kd"]})
+    data = load("digits")
+    made = _methods.make(recipe, {"teacher": Teacher(networks.cnn_small(10, 1))}, None, {}, data)
+    assert made["mlkd"].strong == strong(data)
+    assert made["kd"].strong is None
+    graph = made["mlkd"].draw(networks.cnn_tiny(10, 1))
+    gates = {edge.name: edge.gate for edge in graph.edges}
+    assert gates == {"labels -> student: cross_entropy": 0.2, "teacher -> student: mlkd": 0.9}  # as published
+    batch = next(iter(Batches(data.train, 4, strong=made["mlkd"].strong)))
+    assert len(batch.inputs) == 8
+    assert all(torch.isfinite(loss) for loss in graph(*batch).values())
+
+
+def test_two_views_are_not_kept_in_a_cache() -> None:
+    recipe = check(CompareRecipe, {"teacher": ["t"], "methods": ["mlkd"], "cache": "logits"})
+    with pytest.raises(UsageError, match=r"mlkd reads two views of each sample at once, .* --cache off"):
+        _methods.make(recipe, {"teacher": Teacher(networks.cnn_small(10, 1))}, None, {}, load("digits"))

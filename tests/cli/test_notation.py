@@ -70,10 +70,11 @@ def test_methods_are_read(method: str, expected: tuple[Part, ...]) -> None:
         ("cat:teacher_head=fc", "unknown option of cat 'teacher_head'"),
         ("standardised-kd", "unknown wrapper 'standardised': did you mean 'standardized'"),
         ("standardized-standardized-kd", "name each wrapper once"),
-        ("standardized-pkt", "standardized goes around dist, dkd, kd, not pkt"),
+        ("standardized-pkt", "standardized goes around dist, dkd, kd, mlkd, not pkt"),
         ("where_correct-dist", "where_correct goes around dkd, kd, not dist"),
         ("standardized-scratch", "not scratch"),
-        ("mlkd", "two views of each sample in one batch: draw its edge in Python, see help(mentorch.losses.mlkd)"),
+        ("mlkd+kd", "mlkd stands alone, as its batches hold each sample twice"),
+        ("concatenated", "draw its edge in Python, see help(mentorch.losses.Concatenated)"),
         ("simkd+kd", "simkd stands alone, as its student learns the teacher's last map and nothing else"),
     ],
 )
@@ -143,8 +144,10 @@ def test_lists_of_numbers_are_read_from_a_word_and_from_a_file() -> None:
 @pytest.mark.parametrize("loss", [name for name in known() if name != SCRATCH])
 def test_the_default_of_an_option_may_be_written(loss: str) -> None:
     for name, option in options_of(loss).items():
-        (part,) = parse(f"{loss}:{name}={str(option.default).lower()}")
-        assert part.options == {name: option.default}
+        several = isinstance(option.default, tuple)
+        text = ";".join(map(str, option.default)) if several else str(option.default).lower()
+        (part,) = parse(f"{loss}:{name}={text}")
+        assert part.options == {name: list(option.default) if several else option.default}
 
 
 # -- nothing that can be typed ends in a traceback

@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mentorch.cli._turns import joined, known, seen
-from mentorch.data import Normalize
+from mentorch import UsageError, networks
+from mentorch.cli._turns import joined, known, seen, taught
+from mentorch.comparison import Teacher
+from mentorch.data import Normalize, load
 from mentorch.training import History
 
 
@@ -52,3 +54,8 @@ def test_weights_that_were_not_measured_are_not_told() -> None:
     assert known(row, "last") is row
     told = known(row, "best")
     assert (set(told["validation"]), set(told["test"]), told["method"]) == ({"best"}, {"best"}, "kd")
+
+
+def test_two_views_of_a_sample_are_shown_elsewhere() -> None:
+    with pytest.raises(UsageError, match="mlkd reads two views of each sample: mentorch distill and compare show them"):
+        taught("mlkd", Teacher(networks.cnn_tiny(10, 1)), None, load("digits"))

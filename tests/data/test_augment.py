@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mentorch import UsageError
-from mentorch.data import Color, Compose, Cutout, Dataset, Flip, PadCrop, Split, sample_keys, standard
+from mentorch.data import Color, Compose, Cutout, Dataset, Flip, PadCrop, Split, sample_keys, standard, strong
 
 EVERY = [
     PadCrop(2),
@@ -120,6 +120,7 @@ def test_standard_pads_an_eighth_and_mirrors_where_it_may(size, mirror, steps):
     split = Split(torch.zeros(2, 1, size, size, dtype=torch.uint8), torch.tensor([0, 1]), torch.tensor([0, 1]))
     data = Dataset.of("mine", train=split, validation=split, test=split, classes=("a", "b"), mirror=mirror)
     assert standard(data) == Compose(steps)
+    assert strong(data) == Compose((Compose(steps), Color(), Cutout(size // 2, fill=0.5)))
 
 
 @pytest.mark.parametrize("make", [lambda: Cutout(0), lambda: Cutout(3, 1.5), lambda: Color(-0.1)])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mentorch import UsageError
-from mentorch.data import Batches, Compose, Flip, PadCrop, Split, sample_keys
+from mentorch.data import Batches, Compose, Flip, PadCrop, Split, dense, sample_keys
 
 
 def split(count: int = 50, offset: int = 0) -> Split:
@@ -199,3 +199,33 @@ def test_wrong_requests_are_refused():
         Batches(split(), 30, shuffle=True, drop_last=True).iterate(0, rank=1, world=2)
     with pytest.raises(UsageError, match="3 images cannot be shared by 4 ranks"):
         Batches(split(3), 1, shuffle=True).iterate(0, rank=0, world=4)
+
+
+def test_a_batch_may_hold_every_sample_in_two_views():
+    part = split()
+    alone = Batches(part, 8, shuffle=True, augment=AUGMENT, seed=1)
+    pairs = Batches(part, 8, shuffle=True, augment=AUGMENT, seed=1, strong=AUGMENT)
+    assert len(pairs) == len(alone)
+    for one, both in zip(alone.iterate(2), pairs.iterate(2), strict=True):
+        (weak, strong), *twice = (tensor.chunk(2) for tensor in both)
+        assert torch.equal(weak, one.inputs)
+        assert all(torch.equal(first, second) for first, second in twice)
+        assert torch.equal(both.labels[: len(one.labels)], one.labels)
+        assert not torch.equal(weak, strong)  # the same augmentation, drawn on its own
+
+
+def test_the_second_view_follows_from_seed_view_and_sample():
+    pairs = Batches(split(), 8, shuffle=True, strong=AUGMENT, views=2, view_seed=5)
+    shown = [
+        {int(i): image for batch in pairs.iterate(epoch) for i, image in zip(batch.index, batch.inputs, strict=True)}
+        for epoch in range(3)
+    ]
+    assert all(torch.equal(shown[0][i], shown[2][i]) for i in shown[0])  # the last one kept is the strong one
+    assert not all(torch.equal(shown[0][i], shown[1][i]) for i in shown[0])
+    resumed = list(pairs.iterate(1, start=3))
+    assert same(resumed, list(pairs.iterate(1))[3:])
+
+
+def test_two_views_are_of_images_with_class_numbers():
+    with pytest.raises(UsageError, match="strong= shows images with class numbers twice, not a DenseSplit"):
+        Batches(dense.scenes(16, train=2, validation=1, test=1).train, 2, strong=AUGMENT)

@@ -425,6 +425,8 @@ def test_what_cannot_be_kept_is_refused(runs: Runs, cache: TeacherCache, tmp_pat
     graph = runs.graph()
     with pytest.raises(UsageError, match=r"use mentorch\.data\.Batches, not list"):
         cache.open(graph, list(BATCHES))
+    with pytest.raises(UsageError, match=r"one view of each sample at a time: not with Batches\(strong=\)"):
+        cache.open(graph, replace(BATCHES, strong=Flip()))
     with pytest.raises(UsageError, match="'student' is not in a frozen node"):
         replace(cache, addresses=("student",)).open(graph, BATCHES)
     with pytest.raises(UsageError, match="unknown node 'techer'"):

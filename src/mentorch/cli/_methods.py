@@ -14,7 +14,7 @@ from mentorch.cli._notation import SCRATCH, WEIGHTS, Part, parse, parse_all, wra
 from mentorch.cli._training import example
 from mentorch.cli._transfer import TransferRecipe
 from mentorch.comparison import Method, Teacher
-from mentorch.data import Dataset
+from mentorch.data import Dataset, strong
 from mentorch.methods import WinnerTakesAll, distill, mean_of_teachers, one_copy_each, reuse, supervise
 from mentorch.networks import Taps, taps
 
@@ -73,14 +73,22 @@ def _make(
             student,
             teacher.network,
             *pairs,
-            labels=recipe.kd_supervised if any(part.loss == "kd" for part in parts) else 1.0,
+            labels=_labels(recipe, parts),
             samples=int(data.train.index.max()) + 1,
             places=places,
             views=seen,
             example=example(data),
         )
 
-    return Method(draw)
+    return Method(draw, strong=strong(data) if _in_pairs(parts, recipe) else None)
+
+
+def _in_pairs(parts: Sequence[Part], recipe: TransferRecipe) -> bool:
+    """Whether a batch holds each sample in two views."""
+    pairs = [part.loss for part in parts if losses.catalogue()[part.loss].pairs]
+    if pairs and recipe.cache != "off":
+        raise UsageError(f"{pairs[0]} reads two views of each sample at once, which a cache does not keep: --cache off")
+    return bool(pairs)
 
 
 def _reusing(
@@ -120,6 +128,13 @@ def _selective(
         node="*",
         callbacks=lambda: (WinnerTakesAll().callback,),
     )
+
+
+def _labels(recipe: TransferRecipe, parts: Sequence[Part]) -> float:
+    """The weight of the labels: the recipe's for kd; else what was published, where that is not 0."""
+    if any(part.loss == "kd" for part in parts):
+        return recipe.kd_supervised
+    return min(losses.catalogue()[part.loss].labels_weight for part in parts) or 1.0
 
 
 def _weight(part: Part, recipe: TransferRecipe) -> float:

@@ -17,11 +17,11 @@ WRAPPERS = ("standardized", "where_correct")
 """What may stand before a loss on logits, with a hyphen; functions of :mod:`mentorch.losses`."""
 IN_PYTHON: Mapping[str, str] = {
     "concatenated": "it is about teachers with classes of their own: see mentorch amalgamate, or methods.amalgamate",
-    "mlkd": "it needs two views of each sample in one batch",
 }
 """Why some losses need more than their name."""
 ALONE: Mapping[str, str] = {
     SCRATCH: "it is without teacher",
+    "mlkd": "its batches hold each sample twice",
     "simkd": "its student learns the teacher's last map and nothing else, and ends in the teacher's classifier",
 }
 """What is not added to anything, and why."""

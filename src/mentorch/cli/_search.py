@@ -121,7 +121,7 @@ def _loss(name: str) -> Loss:
     known = {
         key: info.function
         for key, info in losses.catalogue().items()
-        if info.reads == "logits" and info.teacher and info.by_name and not info.is_class
+        if info.reads == "logits" and info.teacher and info.by_name and not info.pairs and not info.is_class
     }
     if name not in known:
         raise unknown("loss on logits", name, known)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mentorch import zoo
+from mentorch._errors import UsageError
 from mentorch._files import write_text
 from mentorch._freeze import freeze
 from mentorch._graph import Graph, View
@@ -109,7 +110,10 @@ def taught(method: str, teacher: Teacher, view: View | None, data: Dataset) -> C
     """How a network learns from a teacher by a method that is given by name."""
     recipe = check(DistillRecipe, {"method": method, "baseline": False})
     assert isinstance(recipe, DistillRecipe)
-    return _methods.make(recipe, {"teacher": teacher}, view, {}, data)[recipe.method].draw
+    made = _methods.make(recipe, {"teacher": teacher}, view, {}, data)[recipe.method]
+    if made.strong is not None:
+        raise UsageError(f"{method} reads two views of each sample: mentorch distill and compare show them")
+    return made.draw
 
 
 def as_teacher(named: _networks.Named, view: View | None) -> Teacher:

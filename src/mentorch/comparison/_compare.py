@@ -1,5 +1,6 @@
 """The main job: several methods, the same students, the same data, several seeds."""
 
+import dataclasses
 import datetime
 import shutil
 import time
@@ -58,6 +59,7 @@ class Method:
         view: what its student sees of the inputs, where that is not what the others see.
         own_network: whether what it trains is a network of its own making, which says itself where its features are;
             it is measured like the others, but not kept, as nobody could build it again from the student's name.
+        strong: how a batch shows each sample a second time, for losses that compare two views.
     """
 
     draw: Callable[[nn.Module], Graph]
@@ -65,6 +67,7 @@ class Method:
     callbacks: Callable[[], Sequence[On]] = tuple
     view: View | None = None
     own_network: bool = False
+    strong: Augment | None = None
 
 
 def compare(
@@ -265,6 +268,7 @@ class _Job:
         torch.manual_seed(seed)
         graph = method.draw(network)
         train = training_batches(data.train, self.batch_size, augment=self.augment, seed=seed, views=self.views)
+        train = dataclasses.replace(train, strong=method.strong)
         validation = Batches(data.validation, self.reference.batch_size)
         torch.manual_seed(seed)
         watched = forget_peak(data.train.images.device)

@@ -1,7 +1,7 @@
 """Data sets by name, on-device batches, augmentation seeded per sample, and normalisation as a view."""
 
 from mentorch.data import dense
-from mentorch.data._augment import Augment, Color, Compose, Cutout, standard
+from mentorch.data._augment import Augment, Color, Compose, Cutout, standard, strong
 from mentorch.data._batches import Batch, Batches
 from mentorch.data._dataset import Dataset, Split
 from mentorch.data._facts import Facts, describe
@@ -41,6 +41,7 @@ __all__ = [
     "only",
     "sample_keys",
     "standard",
+    "strong",
     "uniform",
     "unlabelled",
 ]

@@ -103,6 +103,15 @@ def standard(dataset: Dataset) -> Compose:
     return Compose((crop, Flip()) if dataset.mirror else (crop,))
 
 
+def strong(dataset: Dataset) -> Compose:
+    """More than `standard`: other colours, and a square of half the width filled with grey.
+
+    The strong view of losses that compare two views of a sample; published codes use a learned policy there
+    (AutoAugment, arXiv 1805.09501), which this is not.
+    """
+    return Compose((standard(dataset), Color(), Cutout(max(1, dataset.image_size // 2), fill=0.5)))
+
+
 def _factor(key: Tensor, number: int, strength: float) -> Tensor:
     low = max(0.0, 1.0 - strength)
     return (uniform(key, number) * (1.0 + strength - low) + low)[:, None, None, None]

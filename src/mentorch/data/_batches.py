@@ -9,10 +9,12 @@ from torch import Tensor
 
 from mentorch._errors import UsageError
 from mentorch.data._augment import Augment
+from mentorch.data._dataset import Split
 from mentorch.data._keys import fold, sample_keys
 
-# the order of samples and what happens to them must not share random numbers
+# the order of samples, and each thing that happens to them, have random numbers of their own
 _ORDER = 1
+_STRONG = 2
 
 
 class Batch(NamedTuple):
@@ -57,10 +59,13 @@ class Batches:
         views: how many augmented versions of each image exist; epoch e shows version e modulo ``views``. None: a new
             version in each epoch.
         view_seed: of the augmentation, so that runs with different orders can show the same versions of each image.
+        strong: a second augmentation. Each batch then holds its samples twice, first as ``augment`` shows them and
+            then all as this one does: `[2N, C, H, W]`, with labels and index twice too. For losses that compare two
+            views of a sample, such as `mentorch.losses.mlkd`; of a `Split` only.
 
     Raises:
         UsageError: for an empty split, a batch size below one, views below one, or a batch larger than the split
-            together with ``drop_last``.
+            together with ``drop_last``, and for ``strong`` with dense targets.
     """
 
     split: Rows
@@ -72,6 +77,7 @@ class Batches:
     drop_last: bool = False
     views: int | None = None
     view_seed: int | None = None
+    strong: Augment | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -80,6 +86,8 @@ class Batches:
             raise UsageError(f"views must be 1 or more, not {self.views}")
         if not len(self.split):
             raise UsageError("the split is empty: nothing to iterate over")
+        if self.strong is not None and not isinstance(self.split, Split):
+            raise UsageError(f"strong= shows images with class numbers twice, not a {type(self.split).__name__}")
         self.count()
 
     def __len__(self) -> int:
@@ -90,8 +98,9 @@ class Batches:
 
     def view(self, epoch: int) -> int:
         """The number of the version of each image that an epoch shows; always 0 without augmentation."""
-        if self.augment is None:
-            return 0
+        return 0 if self.augment is None else self._number(epoch)
+
+    def _number(self, epoch: int) -> int:
         return epoch if self.views is None else epoch % self.views
 
     def count(self, rank: int = 0, world: int = 1) -> int:
@@ -128,11 +137,16 @@ class Batches:
         order = order[rank::world]
         seed = self.seed if self.view_seed is None else self.view_seed
         keys = None if self.augment is None else sample_keys(seed, self.view(epoch), split.index)
+        other = None if self.strong is None else sample_keys(fold(seed, _STRONG), self._number(epoch), split.index)
         for number in numbers:
             rows = order[number * self.batch_size : (number + 1) * self.batch_size]
             own = None if keys is None else keys.index_select(0, rows)
-            inputs, labels = split.batch(rows, self.augment, own)
-            yield Batch(inputs, labels, split.index.index_select(0, rows))
+            batch = Batch(*split.batch(rows, self.augment, own), split.index.index_select(0, rows))
+            if other is not None:
+                second = split.batch(rows, self.strong, other.index_select(0, rows))
+                pairs = zip(batch, (*second, batch.index), strict=True)
+                batch = Batch(*(torch.cat(pair) for pair in pairs))
+            yield batch
 
     def _order(self, epoch: int) -> Tensor:
         if not self.shuffle:

@@ -50,7 +50,8 @@ class LossInfo:
         stage_factor: of a loss with an edge for each stage: the deepest has ``weight``, each before it so many times
             that of the next.
         labels_weight: the weight of the labels' cross-entropy that was published with ``weight``.
-        by_name: whether a name is enough to draw it: not where the batch must hold two views of each sample.
+        by_name: whether a name is enough to draw it.
+        pairs: whether a batch must hold two views of each sample, ``[weak; strong]``: ``Batches(strong=)``.
         also: sources after all others, read by wrappers around the loss, such as ``where_correct``.
 
     >>> def half(student, teacher): ...
@@ -74,6 +75,7 @@ class LossInfo:
     stage_factor: float = 1.0
     labels_weight: float = 1.0
     by_name: bool = True
+    pairs: bool = False
     also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -25,8 +25,8 @@ def mlkd(
     .. math:: instance_b = T^2 KL(p_b \| q_b), \quad batch_b = \sum_j (Q Q^\top - P P^\top)_{bj}^2, \quad
         class_c = \sum_k (Q^\top Q - P^\top P)_{ck}^2
 
-    with N x K matrices Q, P of the probabilities at T. Both views come in one batch, ``[weak; strong]``: let the data
-    or a view concatenate them (2N images), and the labels. Samples count where the teacher's confidence (weak view,
+    with N x K matrices Q, P of the probabilities at T. Both views come in one batch, ``[weak; strong]``, 2N images with
+    their labels: ``data.Batches(..., strong=)`` makes it. Samples count where the teacher's confidence (weak view,
     T = 1) is at or below the median of the batch, classes where their sum of confidences is.
 
     ``variant="paper"`` is our reading: all levels on both views, masks on samples and classes. ``released`` is the
@@ -127,7 +127,7 @@ INFO = (
         kind="batch",
         weight=0.9,
         labels_weight=0.2,
-        by_name=False,
+        pairs=True,
         summary="soft targets with relations of samples and of classes, on two views",
         paper="Jin et al., CVPR 2023 (no arXiv version)",
     ),

@@ -75,6 +75,8 @@ class TeacherCache:
         if not isinstance(batches, Batches):
             kind = type(batches).__name__
             raise UsageError(f"a cache must know the view of each sample: use mentorch.data.Batches, not {kind}")
+        if batches.strong is not None:
+            raise UsageError("a cache keeps one view of each sample at a time: not with Batches(strong=)")
         check_seeded(batches.augment, batches)
         kept: dict[str, KeptNode] = {}
         read = graph.reads()

@@ -64,6 +64,7 @@ def describe_data(data: Any, world: int = 1) -> dict[str, Any]:
             "batch_size": data.batch_size * world,
             "order": {"shuffle": data.shuffle, "seed": data.seed, "drop_last": data.drop_last},
             "augment": _printed(data.augment),
+            **({} if data.strong is None else {"strong": _printed(data.strong)}),
             "views": {"number": data.views, "seed": data.view_seed},
         }
     size: Any = getattr(data, "batch_size", None)
