@@ -13,7 +13,10 @@ def results(run: Path) -> dict[str, Any]:
 
 
 def timeless(run: Path) -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in results(run)["rows"]]
+    return [
+        {key: value for key, value in row.items() if key not in ("seconds", "peak_memory")}
+        for row in results(run)["rows"]
+    ]
 
 
 def test_teachers_baselines_and_students_of_one_budget(branched: Path) -> None:

@@ -103,7 +103,7 @@ def furnish(folder: Path) -> Path:
 def timeless(value: Any) -> Any:
     """What two runs of one recipe have in common: everything but how long it took, and when it was."""
     if isinstance(value, dict):
-        left_out = ("seconds", "latency", "created", "wall", "number", "sha256")
+        left_out = ("seconds", "peak_memory", "latency", "created", "wall", "number", "sha256")
         return {key: timeless(item) for key, item in value.items() if key not in left_out}
     return [timeless(item) for item in value] if isinstance(value, list) else value
 

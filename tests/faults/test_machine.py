@@ -30,7 +30,9 @@ def ends() -> Any:
     """What a run of ``mentorch train`` ends with."""
     rows = json.loads((RUN / "results.json").read_text())["rows"]
     card = json.loads((RUN / "nodes/scratch-seed-0/card.json").read_text())
-    return card["hash"], [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+    return card["hash"], [
+        {key: value for key, value in row.items() if key not in ("seconds", "peak_memory")} for row in rows
+    ]
 
 
 @pytest.fixture

@@ -102,6 +102,7 @@ USUAL: dict[str, dict[str, Any]] = {
     "evolve": {"network": "cnn_tiny"},
     "slim": {"network": "taught/all"},
     "graph": GRAPH,
+    "branch": {"data": "folder:nowhere"},
 }
 """What makes a command sensible, before something is changed about it."""
 LEFT_OUT = {"out", "name", "download", "command", "compile"}
