@@ -143,8 +143,8 @@ USAGE: dict[str, tuple[str, str]] = {
     "two lists of methods": ("distill --method kd pkt", "pkt"),
     "a method that is none": ("distill --method scratch", "scratch is without teacher: see mentorch train"),
     "a loss that a name cannot draw": (
-        "distill --method mlkd",
-        "draw its edge in Python, see help(mentorch.losses.mlkd)",
+        "distill --method concatenated",
+        "draw its edge in Python, see help(mentorch.losses.Concatenated)",
     ),
     "an option without value": ("train --epochs", "--epochs"),
     "a list without values": ("compare --methods", "--methods"),

@@ -98,6 +98,7 @@ CHANGES: dict[str, tuple[list[str], Any, list[str]]] = {
     "device": (["--device", "cpu"], "cpu", []),
     "precision": (["--precision", "bf16-mixed"], "bf16-mixed", []),
     "compile": (["--compile"], True, []),
+    "channels_last": (["--channels-last"], True, []),
     "threads": (["--threads", "1"], 1, []),
     "out": (["--out", "elsewhere"], "elsewhere", []),
     "name": (["--name", "first"], "first", []),

@@ -154,6 +154,7 @@ def branched(
 
     It holds the modules of the networks that it is made of, and not copies, and of these only what is used.
 
+    >>> import torch
     >>> from mentorch.networks import segnet_tiny
     >>> network = branched(segnet_tiny(1), {"segmentation": (segnet_tiny(7), 3), "depth": (segnet_tiny(1), 1)})
     >>> {task: list(output.shape) for task, output in network(torch.zeros(1, 3, 20, 28)).items()}
