@@ -201,7 +201,8 @@ class CRD(nn.Module):
         differs = (classes.int() + 1).index_select(0, spread.flatten()).view_as(spread)
         differs = differs.bitwise_xor_(labels.int()[:, None] + 1).clamp_(max=1)  # 0 for the own class, else 1
         # from the end of the own class to the end of the order and on from its start; own class if there is no other
-        place = _below(noise.mul_(_ODD), (self.samples - own)[:, None]).add_((first + own)[:, None])
+        others, end = (self.samples - own).int()[:, None], (first + own).int()[:, None]
+        place = _scaled(noise.mul_(_ODD), others).int().clamp_(max=others - 1).add_(end)
         other = torch.cat([order, order]).int().index_select(0, place.flatten()).view_as(place)
         return positives, spread.sub_(other).mul_(differs).add_(other).long()
 
@@ -294,8 +295,13 @@ def _spread(noise: Tensor, samples: int) -> Tensor:
     count = noise.shape[1]
     start = torch.arange(count, device=noise.device) * samples  # in K-ths
     width = samples / count
-    offset = noise.float().mul_(width / 2**32).add_((start % count).float() / count + width / 2)
+    offset = _scaled(noise, width).add_((start % count).float() / count)
     return offset.int().add_((start // count).int()).clamp_(max=samples - 1)  # float32 may round up to the next part
+
+
+def _scaled(noise: Tensor, width: Tensor | float) -> Tensor:
+    """Numbers from 0 to ``width`` from 32 bits of noise, float32, which may round up to the end."""
+    return noise.float().mul_(width / 2**32).add_(width / 2)
 
 
 INFO = (
