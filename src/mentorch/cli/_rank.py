@@ -15,6 +15,7 @@ from mentorch._errors import RunError, UsageError, unknown
 from mentorch._files import write_json
 from mentorch._graph import Graph
 from mentorch.cli import _networks, _training
+from mentorch.cli._engine import engine
 from mentorch.cli._experiment import carry_out
 from mentorch.cli._notation import SCRATCH
 from mentorch.cli._rank_recipe import RankRecipe
@@ -62,7 +63,7 @@ def _rank(
     data: Dataset,
     scores: list[Callable[..., Tensor]],
 ) -> Ranking:
-    shown = shown.to(_training.device(recipe))
+    shown = shown.to(_training.device(recipe)) if recipe.alone else shown
 
     def tell(row: Row) -> None:
         first = recipe.scores[0]
@@ -80,6 +81,7 @@ def _rank(
         probes=recipe.probes,
         trust=recipe.trust,
         batch_size=recipe.eval_batch_size,
+        engine=engine(recipe.engine, recipe.workers),
         on_row=tell,
     )
 

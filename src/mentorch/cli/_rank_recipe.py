@@ -37,13 +37,23 @@ class RankRecipe(Recipe):
     samples: int = option(500, "training images that are scored, balanced over classes", "Data", least=2)
     probes: int = option(64, "of these, images that attributions are computed for (depara)", "Methods", least=3)
 
+    engine: Literal["local", "ray"] = option("local", "local: this machine; or ray", "Machine")
+    workers: int = option(1, "networks that are looked at at the same time, on processors", "Machine", least=1)
+
     epochs: int = option(30, "passes over the training data", "Training", least=1)
 
     @model_validator(mode="after")
     def _rankable(self) -> Self:
         if not self.scores or len(set(self.scores)) < len(self.scores):
             raise ValueError(f"scores: name at least one, and none twice, got {list(self.scores)}")
+        if not self.alone and self.device not in ("auto", "cpu"):
+            raise ValueError(f"device: workers look at networks on processors, not on {self.device}: leave it, or them")
         return self
+
+    @property
+    def alone(self) -> bool:
+        """Whether this process looks at all networks itself."""
+        return self.engine == "local" and self.workers == 1
 
     def idle(self, name: str) -> str:
         """Also everything about training, unless something is trained."""

@@ -6,9 +6,6 @@ from types import MappingProxyType
 
 from mentorch.transferability._atlas import Atlas as Atlas
 from mentorch.transferability._atlas import atlas as atlas
-from mentorch.transferability._atlas import here as here
-from mentorch.transferability._atlas import in_processes as in_processes
-from mentorch.transferability._atlas import on_ray as on_ray
 from mentorch.transferability._atlas import probes as probes
 from mentorch.transferability._atlas import write_atlas as write_atlas
 from mentorch.transferability._checks import Uninformative as Uninformative
@@ -21,6 +18,8 @@ from mentorch.transferability._embedding import Embeddings as Embeddings
 from mentorch.transferability._embedding import Frame as Frame
 from mentorch.transferability._embedding import nearest as nearest
 from mentorch.transferability._embedding import similarities as similarities
+from mentorch.transferability._engines import Engine as Engine
+from mentorch.transferability._engines import here as here
 from mentorch.transferability._explain import Reading as Reading
 from mentorch.transferability._explain import explain as explain
 from mentorch.transferability._explain import fingerprint as fingerprint
@@ -47,6 +46,7 @@ from mentorch.transferability._nleep import nleep as nleep
 from mentorch.transferability._observe import Observation as Observation
 from mentorch.transferability._observe import observe as observe
 from mentorch.transferability._parc import parc as parc
+from mentorch.transferability._processes import in_processes as in_processes
 from mentorch.transferability._ranking import Band as Band
 from mentorch.transferability._ranking import null_band as null_band
 from mentorch.transferability._ranking import pearson as pearson
@@ -55,6 +55,7 @@ from mentorch.transferability._ranking import recall_at as recall_at
 from mentorch.transferability._ranking import regret as regret
 from mentorch.transferability._ranking import static_baseline as static_baseline
 from mentorch.transferability._ranking import weighted_tau as weighted_tau
+from mentorch.transferability._ray import on_ray as on_ray
 from mentorch.transferability._recommend import rank as rank
 from mentorch.transferability._ridge import ridge as ridge
 from mentorch.transferability._rsa import rsa as rsa

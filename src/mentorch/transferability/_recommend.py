@@ -4,6 +4,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from mentorch._errors import MentorchError, UsageError
 from mentorch.networks import cost
 from mentorch.transferability._checks import Uninformative, class_index
+from mentorch.transferability._engines import Engine, here
 from mentorch.transferability._gbc import gbc
 from mentorch.transferability._info import ScoreInfo
 from mentorch.transferability._logme import logme
@@ -36,6 +38,7 @@ def rank(
     probes: int = 64,
     trust: bool = False,
     batch_size: int = 128,
+    engine: Engine = here,
     on_row: Callable[[Row], None] | None = None,
 ) -> Ranking:
     """Score every network of a zoo on the same labelled images; one that fails is a row with its reason.
@@ -54,6 +57,8 @@ def rank(
         probes: images that attributions are computed for, for scores that need them: the first ones.
         trust: see :func:`mentorch.zoo.load`.
         batch_size: memory only.
+        engine: who computes: :func:`here`, or ``partial(in_processes, workers=4)``, or ``partial(on_ray, workers=4)``;
+            workers get copies of images and reference, and run on the processor unless these lie elsewhere.
         on_row: told of each network when it is done.
 
     Raises:
@@ -70,15 +75,14 @@ def rank(
     target = Target(images, index, at, probes, batch_size, trust, reference)
     if needy:
         target.known.features  # noqa: B018 - a reference of no use is an error now, not one of every network
-    rows: list[Row] = []
-    seen: dict[str, str] = {}
-    for entry in entries(zoo) if isinstance(zoo, str | Path) else zoo:
-        row = _row(entry, target, asked)
-        if not row.failure and row.hash is not None and (twin := seen.setdefault(row.hash, row.name)) != row.name:
-            row = replace(row, warnings=(*row.warnings, f"the same weights as {twin}"))
-        rows.append(row)
+    found = list(entries(zoo) if isinstance(zoo, str | Path) else zoo)
+    done: dict[Path, Row] = {}
+    for entry, outcome in engine(partial(_row, target=target, asked=asked), found):
+        row = replace(_facts(entry), failure=outcome) if isinstance(outcome, str) else outcome
+        done[entry.folder] = row
         if on_row is not None:
             on_row(row)
+    rows = _twins(done[entry.folder] for entry in found)
     if not rows:
         raise UsageError(f"nothing to rank: {zoo if isinstance(zoo, str | Path) else 'the zoo'} holds no network")
     names = tuple(asked)
@@ -87,13 +91,31 @@ def rank(
     )
 
 
+def _twins(rows: Iterable[Row]) -> list[Row]:
+    """The rows, those that have the weights of an earlier one with a warning."""
+    result: list[Row] = []
+    seen: dict[str, str] = {}
+    for row in rows:
+        if not row.failure and row.hash is not None and (twin := seen.setdefault(row.hash, row.name)) != row.name:
+            row = replace(row, warnings=(*row.warnings, f"the same weights as {twin}"))
+        result.append(row)
+    return result
+
+
+def _facts(entry: Entry) -> Row:
+    """What is known of a network before it is looked at."""
+    row = Row(entry.name, str(entry.folder), failure=entry.failure)
+    card = entry.card
+    return (
+        row
+        if card is None
+        else replace(row, network=card.network, dataset=card.dataset, hash=entry.hash, own=_own(card))
+    )
+
+
 def _row(entry: Entry, target: Target, asked: dict[str, tuple[Score, ScoreInfo]]) -> Row:
     began = time.perf_counter()
-    row = Row(entry.name, str(entry.folder), failure=entry.failure)
-    if entry.card is not None:
-        row = replace(
-            row, network=entry.card.network, dataset=entry.card.dataset, hash=entry.hash, own=_own(entry.card)
-        )
+    row = _facts(entry)
     if row.failure:
         return row
     told: list[str] = []

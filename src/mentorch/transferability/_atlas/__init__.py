@@ -3,13 +3,9 @@
 from mentorch.transferability._atlas._atlas import Atlas as Atlas
 from mentorch.transferability._atlas._atlas import atlas as atlas
 from mentorch.transferability._atlas._atlas import chart as chart
-from mentorch.transferability._atlas._engines import Engine as Engine
-from mentorch.transferability._atlas._engines import here as here
 from mentorch.transferability._atlas._files import check_parquet as check_parquet
 from mentorch.transferability._atlas._files import write_atlas as write_atlas
 from mentorch.transferability._atlas._fill import Tell as Tell
 from mentorch.transferability._atlas._fill import fill as fill
 from mentorch.transferability._atlas._probes import probes as probes
-from mentorch.transferability._atlas._processes import in_processes as in_processes
-from mentorch.transferability._atlas._ray import on_ray as on_ray
 from mentorch.transferability._atlas._task import Task as Task

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from mentorch import zoo
 from mentorch._errors import RunError, UsageError
-from mentorch.transferability._atlas._engines import Engine, here
 from mentorch.transferability._atlas._fill import Tell, fill
 from mentorch.transferability._atlas._groups import Tree, communities, tree
 from mentorch.transferability._atlas._layout import layout
 from mentorch.transferability._atlas._neighbours import SHARES, Neighbours, neighbours, share
 from mentorch.transferability._atlas._task import Task
 from mentorch.transferability._embedding import Embeddings, Frame
+from mentorch.transferability._engines import Engine, here
 from mentorch.transferability._lens import MODEL_SELECTION, Lens
 from mentorch.transferability._store import Store
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from mentorch import zoo
 from mentorch._errors import RunError
 from mentorch._files import read_json, write_json
-from mentorch.transferability._atlas._engines import Engine, here
 from mentorch.transferability._atlas._task import Task
+from mentorch.transferability._engines import Engine, here
 from mentorch.transferability._store import Store
 from mentorch.zoo._store import WEIGHTS
 

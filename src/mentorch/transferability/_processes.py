@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from mentorch import zoo
-from mentorch.transferability._atlas._engines import DIED, TRIES, Outcome, Work, arrays, attempt, tensors
+from mentorch.transferability._engines import DIED, TRIES, Outcome, Work, arrays, attempt, tensors
 
 
 def in_processes(work: Work, entries: Iterable[zoo.Entry], *, workers: int) -> Iterator[tuple[zoo.Entry, Outcome]]:

@@ -10,7 +10,7 @@ import torch
 
 from mentorch import zoo
 from mentorch._errors import UsageError
-from mentorch.transferability._atlas._engines import DIED, TRIES, Outcome, Work, arrays, attempt, tensors
+from mentorch.transferability._engines import DIED, TRIES, Outcome, Work, arrays, attempt, tensors
 
 
 def on_ray(work: Work, entries: Iterable[zoo.Entry], *, workers: int) -> Iterator[tuple[zoo.Entry, Outcome]]:
