@@ -59,7 +59,7 @@ endef
 	@touch $@
 
 .venv/installed-dev: pyproject.toml constraints.txt
-	$(fill) -e '.[dev,parquet,ray]'
+	$(fill) -e '.[dev,onnx,parquet,ray]'
 	@touch $@
 
 .venv-vision/installed: pyproject.toml constraints.txt constraints-vision.txt

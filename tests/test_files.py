@@ -204,10 +204,12 @@ def test_files_have_the_permissions_that_the_user_asked_for(tmp_path: Path, umas
     before = os.umask(umask)
     try:
         write_text(tmp_path / "ours", NEW)
+        write_atomic(tmp_path / "tensors", lambda path: save_file({"x": torch.zeros(2)}, path))
         (tmp_path / "plain").write_text(NEW)
     finally:
         os.umask(before)
-    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    modes = {(tmp_path / name).stat().st_mode for name in ("ours", "tensors", "plain")}
+    assert len(modes) == 1
 
 
 values = st.recursive(

@@ -32,8 +32,10 @@ def write_atomic(path: Path, write: Callable[[Path], None], *, durable: bool = T
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-        temporary.touch(exist_ok=False)  # with the permissions that the user's umask asks for
+        temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode  # as the user's umask asks for
         write(temporary)
+        temporary.chmod(mode)  # safetensors makes files that nobody else may read
         if durable:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())

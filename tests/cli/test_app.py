@@ -159,6 +159,8 @@ USAGE: dict[str, tuple[str, str]] = {
     "a folder that is not there": ("train --data folder:nowhere", "nowhere"),
     "no epoch": ("train --epochs 0", "epochs: Input should be greater than or equal to 1, got '0'"),
     "a number that is none": ("train --lr fast", "lr: Input should be a valid number"),
+    "threads that no machine has": ("train --threads 5000000000", "threads: Input should be less than 4097"),
+    "a gate without a name": ("search --partners cnn_tiny --label-gates -", "unknown gate '-'"),
     "a negative rate": ("train --lr -1", "lr: Input should be greater than 0, got '-1'"),
     "a batch of none": ("train --batch-size 0", "batch_size"),
     "a batch larger than the data": (

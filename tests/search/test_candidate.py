@@ -1,6 +1,7 @@
 import itertools
 import json
 import random
+import re
 
 import pytest
 import torch
@@ -157,9 +158,10 @@ def test_gates_that_are_the_same_have_one_name(entry, same: str) -> None:
     assert label(entry) == same
 
 
-def test_an_unknown_gate_is_named() -> None:
-    with pytest.raises(UsageError, match="unknown gate 'thru'"):
-        label("thru")
+@pytest.mark.parametrize("name", ["thru", "", "-", "{", "1.5."])
+def test_an_unknown_gate_is_named(name: str) -> None:
+    with pytest.raises(UsageError, match=f"unknown gate '{re.escape(name)}'"):
+        label(name)
 
 
 @given(st.integers(0, 10**6), st.integers(2, 4))

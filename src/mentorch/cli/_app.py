@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "rank": "Rank the networks of a zoo by their promise for a data set.",
     "atlas": "The map of a zoo: who is near whom, and who could teach.",
     "run": "Do what a recipe file says.",
+    "export": "Write a network as ONNX, torch.export or safetensors.",
     "report": "Write the report of a run folder again, or compare several.",
     "methods": "What methods are made of: losses, options, papers.",
     "data": "Data sets: list, describe, fetch.",

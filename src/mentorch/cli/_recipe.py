@@ -94,7 +94,7 @@ class Recipe(BaseModel):
     )
     compile: bool = option(False, "compile networks and losses into one graph; pays for long runs", "Machine")
     channels_last: bool = option(False, "keep images channels-last in memory; faster for most networks", "Machine")
-    threads: int | None = option(None, "processor threads", "Machine", least=1)
+    threads: int | None = option(None, "processor threads", "Machine", least=1, below=4097)
 
     out: str = option("runs", "folder of run folders", "Output")
     name: str | None = option(None, "name of the run folder", "Output")

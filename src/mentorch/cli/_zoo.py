@@ -79,7 +79,7 @@ def add(source: str, root: Path, facts: Mapping[str, Any], made: Made, *, trust:
     """
     facts = {name: value for name, value in facts.items() if value is not None}
     if Path(source).is_dir():
-        for folder in _kept_in(Path(source)):
+        for folder in kept_in(Path(source)):
             typer.echo(zoo.add(folder, root, trust=trust, **facts))
         return
     network, card = _named(source, made)
@@ -89,7 +89,7 @@ def add(source: str, root: Path, facts: Mapping[str, Any], made: Made, *, trust:
     typer.echo(folder)
 
 
-def _kept_in(folder: Path) -> list[Path]:
+def kept_in(folder: Path) -> list[Path]:
     """The folder itself, or all networks below it that can be used; of the others the reason is told."""
     if (folder / "card.json").exists():
         return [folder]

@@ -1,5 +1,6 @@
 """A graph as a point of a search space: plain data that is compared, hashed, drawn and written."""
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -17,6 +18,7 @@ from mentorch.methods import GATES, from_matrix
 TARGET = "target"
 CUT, THROUGH, CORRECT = "cutoff", "through", "correct"
 _GRID = 1000
+_WRITTEN = tuple("{0123456789.-")
 
 
 def label(entry: float | Gate | str) -> str:
@@ -31,11 +33,18 @@ def label(entry: float | Gate | str) -> str:
     """
     if isinstance(entry, str) and entry in GATES:
         return entry
-    gate = from_data(json.loads(entry)) if isinstance(entry, str) and entry[:1] in "{0123456789.-" else entry
-    if isinstance(gate, str):
-        gate = from_data(gate)
+    gate = _read(entry) if isinstance(entry, str) else entry
     named = (name for name, known in GATES.items() if as_gate(known) == as_gate(gate))
     return next(named, json.dumps(as_data(gate)))
+
+
+def _read(text: str) -> float | Gate:
+    """A gate by its written form, or by its name."""
+    data = text
+    if text.startswith(_WRITTEN):
+        with contextlib.suppress(ValueError):
+            data = json.loads(text)
+    return from_data(data)
 
 
 def gate_of(name: str) -> float | Gate:
