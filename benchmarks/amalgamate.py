@@ -6,30 +6,25 @@ r"""Specialists of a data set, each with its share of the classes, into one stud
     python benchmarks/amalgamate.py --train-size 45000 --teacher-size 45000 --epochs 60 --student resnet20
     python benchmarks/amalgamate.py --data digits --teachers cnn_small cnn_small --student cnn_small --epochs 30 \
         --teacher-size 1200 --train-size 400 --methods scratch kd cfl layerwise recombine --keep 0.27 --out runs/digits
-    python benchmarks/amalgamate.py --step                                 # only what a step costs, in half a minute
 
 The data set must be where `mentorch data list` looks for it. A run folder for `mentorch report` is written, the table
-of docs/amalgamation.md printed, and a step of the graph measured against a loop by hand with the same networks. For
-teachers of different data sets there is a command:
+of docs/amalgamation.md printed. What a step costs is in features.py. For teachers of different data sets there is a
+command:
 mentorch amalgamate --data folder:A+folder:B --teachers a=resnet8 b=cnn_medium
 """
 
 import argparse
-import statistics
-import time
 from functools import partial
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import nn
 from torch.optim import Adam
 
 from mentorch import fit, gates, losses, networks, zoo
 from mentorch.cli import main as mentorch
 from mentorch.comparison import measure, outputs, training_batches
 from mentorch.data import Dataset, LabelSpace, Normalize, load, only, standard
-from mentorch.methods import accuracy_by_task, amalgamate, calibrate, supervise
+from mentorch.methods import accuracy_by_task, calibrate, supervise
 
 
 def teach(name: str, network: str, data: Dataset, view: Normalize, folder: Path, epochs: int) -> Path:
@@ -74,45 +69,6 @@ def together(folders: dict[str, Path], shares: dict[str, tuple[str, ...]], data:
             print(f"{how}: {right['joint']:.2%} of all classes, {right['task']:.2%} if the task is known", flush=True)
 
 
-def step_time(
-    teachers: dict[str, nn.Module], student: nn.Module, space: LabelSpace, images: torch.Tensor, steps: int = 20
-) -> float:
-    """Seconds of a step of the graph over seconds of one written by hand, medians of interleaved measurements."""
-    graph = amalgamate(teachers, student, space=space, example=(images[:2],))
-    optimizer = Adam(student.parameters())
-
-    def by_hand() -> torch.Tensor:
-        with torch.no_grad():
-            target = torch.cat([teacher(images) for teacher in teachers.values()], 1)
-        return F.kl_div(student(images).log_softmax(1), target.log_softmax(1), log_target=True, reduction="batchmean")
-
-    def of_graph() -> torch.Tensor:
-        return sum(graph(images).values())
-
-    seconds: dict[str, list[float]] = {"graph": [], "hand": []}
-    for _ in range(steps):
-        for name, loss in (("graph", of_graph), ("hand", by_hand)):
-            began = time.perf_counter()
-            optimizer.zero_grad()
-            loss().backward()
-            optimizer.step()
-            seconds[name].append(time.perf_counter() - began)
-    return statistics.median(seconds["graph"]) / statistics.median(seconds["hand"])
-
-
-def step_times(
-    teachers: dict[str, nn.Module], student: str, shares: dict[str, tuple[str, ...]], images: torch.Tensor, repeats: int
-) -> None:
-    """The ratio several times, and its median."""
-    space = LabelSpace.union(shares)
-    learner = networks.build(student, num_classes=len(space), in_channels=images.shape[1])
-    ratios = sorted(step_time(teachers, learner, space, images) for _ in range(repeats))
-    listed = ", ".join(f"{ratio:.3f}" for ratio in ratios)
-    print(
-        f"a step of the graph takes {statistics.median(ratios):.3f} times that of a loop by hand ({listed})", flush=True
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="cifar10")
@@ -128,16 +84,8 @@ def main() -> None:
     parser.add_argument("--variant", default="kamal")
     parser.add_argument("--rounds", type=int, default=3, help="of recombination")
     parser.add_argument("--keep", type=float, default=0.6, help="of the merged network")
-    parser.add_argument("--repeats", type=int, default=5, help="of the measurement of a step")
-    parser.add_argument("--step", action="store_true", help="measure a step with untrained networks, and nothing else")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    if asked.step:
-        names = {f"part{i + 1}": tuple(f"{i}.{k}" for k in range(5)) for i in range(len(asked.teachers))}
-        pairs = zip(names, asked.teachers, strict=True)
-        made = {name: networks.build(network, num_classes=5).eval() for name, network in pairs}
-        step_times(made, asked.student, names, torch.rand(64, 3, 32, 32), asked.repeats)
-        return
     data = load(asked.data, train_size=asked.teacher_size)
     share = data.num_classes // len(asked.teachers)
     shares = {f"part{i + 1}": data.classes[i * share :][:share] for i in range(len(asked.teachers))}
@@ -148,8 +96,6 @@ def main() -> None:
         view, epochs = Normalize(seen.mean, seen.std), asked.teacher_epochs or asked.epochs
         folders[name] = teach(name, network, own, view, asked.out / "teachers", epochs)
     together(folders, shares, data)
-    given = {name: zoo.load(folder)[0] for name, folder in folders.items()}
-    step_times(given, asked.student, shares, data.train.images[:64].float() / 255, asked.repeats)
     words = ["amalgamate", "--teachers", *(f"{name}={folder}" for name, folder in folders.items())]
     words += ["--student", asked.student, "--data", asked.data, "--augment", "standard"]
     words += ["--train-size", asked.train_size, "--val-fraction", 0.02, "--epochs", asked.epochs]

@@ -57,6 +57,12 @@ ALL = {
         ("--networks tiny --steps 40 --repeats 7", "--networks small resnet8 --steps 10 --repeats 2"),
         "--networks tiny --steps 2 --repeats 1",
     ),
+    "graph-fast": Benchmark(
+        "graph.py",
+        ("--fast --networks small --steps 12 --repeats 3", "--fast --networks resnet8 --steps 5 --repeats 2"),
+        "--fast --networks tiny --steps 2 --repeats 1",
+    ),
+    "features": Benchmark("features.py", ("",), "--steps 1 --repeats 1 --methods kd --teachers 2 --batch-size 8"),
     "fast": Benchmark("fast.py", ("",), "--networks tiny --steps 2 --repeats 1 --options plain channels-last"),
     "together": Benchmark("together.py", ("",), "--pairs tiny --steps 2 --repeats 1"),
     "batched": Benchmark("batched.py", ("--repeats 5",), "--repeats 1 --batch-size 2"),
