@@ -25,7 +25,7 @@ from mentorch.cli._branch_results import described, in_one_line, student_card, t
 from mentorch.cli._dense_teachers import DenseTeacher, planned, trained
 from mentorch.cli._run import Session
 from mentorch.cli._turns import joined
-from mentorch.comparison import describe_graph, environment, summarise, training_batches
+from mentorch.comparison import describe_graph, environment, peak_memory, summarise, training_batches
 from mentorch.data import Batches, Normalize, dense
 from mentorch.methods import branch
 from mentorch.networks import Branched, EncoderDecoder, branched, build, cost, state_hash
@@ -170,17 +170,16 @@ class _Job:
         recipe, data = self.recipe, self.data
         train = training_batches(data.train, recipe.batch_size, augment=_dense.augmentation(recipe), seed=seed)
         torch.manual_seed(seed)
-        if name in ("branch", "random_path"):
-            found = self.searched(name, seed, place, train)
-        else:
-            found = self.direct(name, seed, place, train)
-        network, history, graph, extra = found
+        peak = peak_memory(data.train.images.device)
+        way = self.searched if name in ("branch", "random_path") else self.direct
+        network, history, graph, extra = way(name, seed, place, train)
         size = cost(network, data.train.images[:1].float() / 255)
         row: dict[str, Any] = {
             "seed": seed,
             "epochs": len(history.records),
             "best_epoch": history.best_epoch,
             "seconds": history.records[-1]["seconds"],
+            "peak_memory": peak(),
             "trained_samples": history.samples,
             "parameters": size.parameters,
             "inference_macs": size.macs,

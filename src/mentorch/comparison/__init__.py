@@ -11,5 +11,6 @@ from mentorch.comparison._measure import latency as latency
 from mentorch.comparison._measure import measure as measure
 from mentorch.comparison._measure import on_views as on_views
 from mentorch.comparison._measure import outputs as outputs
+from mentorch.comparison._peak import peak_memory as peak_memory
 from mentorch.comparison._summary import interval as interval
 from mentorch.comparison._summary import summarise as summarise

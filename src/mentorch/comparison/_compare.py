@@ -19,7 +19,7 @@ from mentorch._graph import Graph, View
 from mentorch.comparison._describe import describe_graph
 from mentorch.comparison._environment import environment
 from mentorch.comparison._measure import Neighbours, latency, measure, on_views, outputs
-from mentorch.comparison._peak import forget_peak, peak
+from mentorch.comparison._peak import peak_memory
 from mentorch.comparison._summary import summarise
 from mentorch.data import Augment, Batches, Dataset
 from mentorch.data._batches import Rows
@@ -271,7 +271,7 @@ class _Job:
         train = dataclasses.replace(train, strong=method.strong)
         validation = Batches(data.validation, self.reference.batch_size)
         torch.manual_seed(seed)
-        watched = forget_peak(data.train.images.device)
+        peak = peak_memory(data.train.images.device)
         history = self.fit(
             graph, train, validation=validation, run=place, resume=self.resume, callbacks=tuple(method.callbacks())
         )
@@ -284,7 +284,7 @@ class _Job:
             "best_epoch": history.best_epoch,
             "stopped": history.stopped,
             "seconds": history.records[-1]["seconds"],
-            "peak_memory": peak(data.train.images.device) if watched else None,
+            "peak_memory": peak(),
             "trained_samples": history.samples,
             "macs": self._macs(graph, history),
             "parameters": sum(p.numel() for p in last.parameters()),
