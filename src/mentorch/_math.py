@@ -134,6 +134,11 @@ def per_sample(x: Tensor) -> Tensor:
     return x if x.ndim == 1 else x.flatten(1).mean(1)
 
 
+def squared_error(a: Tensor, b: Tensor) -> Tensor:
+    """Mean squared difference of each sample, ``[N]``; one pass over memory forward, and one backward."""
+    return per_sample(F.mse_loss(a, b, reduction="none"))
+
+
 def same_shape(name: str, student: Tensor, teacher: Tensor, hint: str) -> None:
     """Raise if two tensors that ``name`` compares entry by entry differ in shape; ``hint`` says what to do."""
     if student.shape != teacher.shape:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mentorch._errors import UsageError
-from mentorch._math import full_precision, per_sample, same_shape, unit
+from mentorch._math import full_precision, same_shape, squared_error, unit
 from mentorch.losses._info import LossInfo
 
 
@@ -80,7 +80,7 @@ def cat(
         ours, theirs = (maps.gather(1, chosen.expand(-1, -1, maps.shape[2])) for maps in (ours, theirs))
     if normalize:
         ours, theirs = unit(ours), unit(theirs)
-    return per_sample((ours - theirs).square())
+    return squared_error(ours, theirs)
 
 
 def _class_maps(

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mentorch._errors import RunError, UsageError, unknown
-from mentorch._math import comparable, full_precision, gathered, per_sample, products, unit
+from mentorch._math import comparable, full_precision, gathered, products, squared_error, unit
 from mentorch.losses._info import LossInfo
 
 _RELEASED = (0.001, 0.01, 0.05, 0.1, 0.2, 1.0, 2.0)  # widths of the published kernels
@@ -180,10 +180,10 @@ class CommonFeatures(nn.Module):
             _, *wanted = comparable(*full_precision(student.detach(), *(x.detach() for x in teachers)))
             with torch.autocast(student.device.type, enabled=False):
                 found = [decode(x) for decode, x in zip(self.decode, theirs, strict=True)]
-            errors = [per_sample((a - b).square().flatten(1)) for a, b in zip(found, wanted, strict=True)]
+            errors = [squared_error(a, b) for a, b in zip(found, wanted, strict=True)]
             terms["reconstruction"] = self.reconstruction * torch.stack(errors).sum(0)
         if self.paired != 0:
-            errors = [per_sample((ours - x).square().flatten(1)) for x in theirs]
+            errors = [squared_error(ours, x) for x in theirs]
             terms["paired"] = self.paired * torch.stack(errors).sum(0)
         return terms
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mentorch._errors import RunError, UsageError, unknown
-from mentorch._math import full_precision, z_score
+from mentorch._math import full_precision, squared_error, z_score
 from mentorch.losses._info import LossInfo
 
 Target = Literal["joint", "standardized", "confidence", "energy", "per_teacher", "mse"]
@@ -138,7 +138,7 @@ class Concatenated(nn.Module):
         (student,) = full_precision(student)
         t = self.temperature
         if self.target == "mse":
-            return (student - self._mean(self._logits(teachers))).square().mean(1)
+            return squared_error(student, self._mean(self._logits(teachers)))
         if self.target == "per_teacher":
             own = [student.index_select(1, getattr(self, block)) for _, block in self._names]
             pairs = zip(own, self._logits(teachers), strict=True)

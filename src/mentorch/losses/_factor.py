@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mentorch._errors import RunError, UsageError, unknown
-from mentorch._math import align, full_precision, unit
+from mentorch._math import align, full_precision, squared_error, unit
 from mentorch.losses._info import LossInfo
 from mentorch.losses._trainable import TrainableLoss
 
@@ -161,7 +161,7 @@ def _direction(student: Tensor, teacher: Tensor, variant: str) -> Tensor:
 
 
 def _error(reconstruction: Tensor, teacher: Tensor) -> Tensor:
-    return (reconstruction - teacher).square().flatten(1).mean(1)
+    return squared_error(reconstruction, teacher)
 
 
 def _paraphraser(channels: int, width: int) -> nn.ModuleDict:

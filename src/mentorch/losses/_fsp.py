@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mentorch._errors import UsageError, unknown
-from mentorch._math import align, full_precision, products
+from mentorch._math import align, full_precision, products, squared_error
 from mentorch.losses._info import LossInfo
 
 
@@ -49,7 +49,7 @@ def fsp(student: Sequence[Tensor], *teachers: Tensor, pooling: Literal["average"
     _check(student, teachers)
     students, teachers = full_precision(*student), full_precision(*(teacher.detach() for teacher in teachers))
     terms = [
-        (_flow(*s, pooling) - _flow(*t, pooling)).square().flatten(1).mean(1)
+        squared_error(_flow(*s, pooling), _flow(*t, pooling))
         for s, t in zip(pairwise(students), pairwise(teachers), strict=True)
     ]
     return sum(terms[1:], terms[0])

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from mentorch._math import full_precision, same_shape
+from mentorch._math import full_precision, same_shape, squared_error
 from mentorch.losses._info import LossInfo
 
 
@@ -34,7 +34,7 @@ def hint(student: Tensor, teacher: Tensor) -> Tensor:
     """
     same_shape("hint", student, teacher, "give the edge an adapter, such as mentorch.losses.Regressor()")
     student, teacher = full_precision(student, teacher.detach())
-    return (student - teacher).square().flatten(1).mean(1)
+    return squared_error(student, teacher)
 
 
 INFO = (

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mentorch._errors import RunError, UsageError
-from mentorch._math import comparable, full_precision, per_sample
+from mentorch._math import comparable, full_precision, squared_error
 from mentorch.losses._info import LossInfo
 
 
@@ -85,9 +85,9 @@ class Layerwise(nn.Module):
             code = self.encode(torch.cat(theirs, 1))
             rebuilt = self.decode(code).split(self._widths[1:], 1)
             adapted = self.adapt(ours)
-        errors = [per_sample((a - b).square()) for a, b in zip(rebuilt, theirs, strict=True)]
+        errors = [squared_error(a, b) for a, b in zip(rebuilt, theirs, strict=True)]
         return {
-            "code": per_sample((adapted - code.detach()).square()),
+            "code": squared_error(adapted, code.detach()),
             "reconstruction": self.reconstruction * torch.stack(errors).sum(0),
         }
 

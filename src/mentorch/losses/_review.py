@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mentorch._errors import UsageError
+from mentorch._math import squared_error
 from mentorch.losses._info import LossInfo
 from mentorch.losses._trainable import TrainableLoss
 
@@ -103,18 +104,14 @@ class _Level(nn.Module):
 
 def level_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """Weighted mean of the squared differences of two maps and of their averages on 4x4, 2x2 and 1x1 cells, ``[N]``."""
-    terms, weights = [_error(student, teacher)], [1.0]
+    terms, weights = [squared_error(student, teacher)], [1.0]
     for cells in (4, 2, 1):
         if cells < min(student.shape[2:]):
-            terms.append(_error(*(F.adaptive_avg_pool2d(t, cells) for t in (student, teacher))))
+            terms.append(squared_error(*(F.adaptive_avg_pool2d(t, cells) for t in (student, teacher))))
             weights.append(weights[-1] / 2)
     total = sum(weight * term for weight, term in zip(weights, terms, strict=True))
     assert isinstance(total, Tensor)
     return total / sum(weights)
-
-
-def _error(student: Tensor, teacher: Tensor) -> Tensor:
-    return (student - teacher).square().flatten(1).mean(1)
 
 
 def _as_map(features: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mentorch._errors import RunError, UsageError
-from mentorch._math import full_precision
+from mentorch._math import full_precision, squared_error
 from mentorch.losses._info import LossInfo
 
 
@@ -93,7 +93,7 @@ class SimKD(nn.Module):
         (teacher,) = full_precision(teacher.detach())
         with torch.autocast(student.device.type, enabled=False):
             projected = self.project(*full_precision(student))
-        return (projected - F.adaptive_avg_pool2d(teacher, self._size)).square().flatten(1).mean(1)
+        return squared_error(projected, F.adaptive_avg_pool2d(teacher, self._size))
 
     def project(self, student: Tensor) -> Tensor:
         """The student's last map as the teacher would draw it, ``[N, D, min(H, I), min(W, J)]``."""

@@ -13,7 +13,7 @@ from mentorch._edge import Edge
 from mentorch._errors import UsageError, unknown
 from mentorch._freeze import freeze
 from mentorch._graph import Graph, View
-from mentorch._math import full_precision, per_sample
+from mentorch._math import full_precision, squared_error
 from mentorch.data import LabelSpace
 from mentorch.losses import Concatenated
 from mentorch.methods._amalgamate._codes import Coded, Codes, Group, Seen, read, width
@@ -166,7 +166,7 @@ def _layer_graph(
 def squared(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean squared difference of two features, one value per sample."""
     student, teacher = full_precision(student, teacher.detach())
-    return per_sample((student - teacher).square())
+    return squared_error(student, teacher)
 
 
 class _Pass(nn.Module):
