@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from mentorch._math import full_precision
+from mentorch._math import full_precision, per_sample
 from mentorch.losses._info import LossInfo
 
 
@@ -39,7 +39,7 @@ def cross_entropy(student: Tensor, labels: Tensor, *, label_smoothing: float = 0
     if values.ndim == 1:
         return values
     if soft:
-        return values.flatten(1).mean(1)
+        return per_sample(values)
     counted = (labels != ignore_index).flatten(1).sum(1)
     return values.flatten(1).sum(1) / counted.clamp(min=1)
 

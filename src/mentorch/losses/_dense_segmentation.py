@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mentorch._errors import UsageError
-from mentorch._math import constant, full_precision, log_probabilities, probabilities, same_shape
+from mentorch._math import constant, full_precision, log_probabilities, per_sample, probabilities, same_shape
 
 
 def pixel_kd(
@@ -64,6 +64,6 @@ def pixel_kd(
         log_q, log_t = log_probabilities(student, temperature), log_probabilities(teacher, temperature)
         values = temperature**2 * (probabilities(teacher, temperature) * (log_t - log_q)).sum(1)
     if labels is None:
-        return values.flatten(1).mean(1)
+        return per_sample(values)
     counts = labels != ignore
     return values.masked_fill(~counts, 0.0).flatten(1).sum(1) / counts.flatten(1).sum(1).clamp(min=1)

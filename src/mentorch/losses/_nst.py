@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from mentorch._errors import UsageError
-from mentorch._math import align, full_precision, products, unit
+from mentorch._math import align, full_precision, per_sample, products, unit
 from mentorch.losses._info import LossInfo
 
 
@@ -55,7 +55,7 @@ def nst(student: Tensor, teacher: Tensor) -> Tensor:
 
 def _kernel(a: Tensor, b: Tensor) -> Tensor:
     """Mean of the kernel over all pairs of channels, shape ``[N]``."""
-    return products(a, b).square().flatten(1).mean(1)
+    return per_sample(products(a, b).square())
 
 
 INFO = (

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mentorch._errors import UsageError
-from mentorch._math import align
+from mentorch._math import align, per_sample
 from mentorch.losses._info import LossInfo
 from mentorch.losses._trainable import TrainableLoss
 
@@ -67,8 +67,8 @@ class VID(TrainableLoss):
     def _compare(self, student: Tensor, teacher: Tensor) -> Tensor:
         student, teacher = align(student, teacher)
         variance = (F.softplus(self.rho) + _FLOOR).view(-1, 1, 1)
-        values: Tensor = (self.mean(student) - teacher).square() / variance + variance.log()
-        return values.flatten(1).mean(1) / 2
+        values: Tensor = F.mse_loss(self.mean(student), teacher, reduction="none") / variance + variance.log()
+        return per_sample(values) / 2
 
 
 INFO = (
