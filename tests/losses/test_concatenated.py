@@ -142,6 +142,14 @@ def test_classes_that_were_not_chosen_do_not_count():
     torch.testing.assert_close(loss(z, *changed), loss(z, *teachers))
 
 
+@pytest.mark.parametrize("blocks", [DISJOINT, OVERLAPPING])
+def test_it_says_which_classes_a_teacher_has(blocks):
+    loss = Concatenated(blocks=blocks)
+    assert tuple(tuple(loss.classes_of(m).tolist()) for m in range(len(blocks))) == tuple(map(tuple, blocks))
+    with pytest.raises(RunError, match="does not know the teachers' classes yet"):
+        Concatenated().classes_of(0)
+
+
 def test_published_form_is_the_soft_cross_entropy_up_to_a_constant():
     z, (a, b) = logits(DISJOINT)
     z.requires_grad_()

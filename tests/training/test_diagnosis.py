@@ -133,19 +133,21 @@ def test_regression_has_no_accuracy(data: MakeData) -> None:
     assert agreement(graph, [(inputs, torch.randn(5))]) == []
 
 
+class Says(nn.Module):
+    """Answers as it is told: one class for each sample."""
+
+    def __init__(self, what: list[int], classes: int = 3):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(classes))
+        self.register_buffer("table", F.one_hot(torch.tensor(what), classes).float())
+
+    def forward(self, index: Tensor) -> Tensor:
+        return self.table[index] + self.bias
+
+
 def test_agreement_counts_the_four_cases() -> None:
     answers = {"t": [0, 1, 2, 0, 1], "s": [0, 1, 1, 1, 0]}
     labels = torch.tensor([0, 0, 2, 1, 2])
-
-    class Says(nn.Module):
-        def __init__(self, what: list[int]):
-            super().__init__()
-            self.bias = nn.Parameter(torch.zeros(3))
-            self.register_buffer("table", F.one_hot(torch.tensor(what), 3).float())
-
-        def forward(self, index: Tensor) -> Tensor:
-            return self.table[index] + self.bias
-
     edges = [Edge("labels", "s", F.cross_entropy), Edge("t", "s", losses.kd)]
     graph = Graph({"t": freeze(Says(answers["t"])), "s": Says(answers["s"])}, edges)
     batches = [(torch.arange(3), labels[:3]), (torch.arange(3, 5), labels[3:])]
@@ -157,6 +159,22 @@ def test_agreement_counts_the_four_cases() -> None:
     assert fewer["both"] == pytest.approx(1 / 3)  # a whole batch
     (other,) = agreement(graph, batches, networks={"s": Says(answers["t"])})
     assert other["agreement"] == 1.0
+
+
+def test_teachers_with_classes_of_their_own_are_judged_by_what_they_mean() -> None:
+    labels = torch.tensor([0, 1, 2, 3])  # two pets and two farm animals
+    blocks = ((0, 1), (2, -1, 3))  # the farm has a class that was not chosen
+    teachers = {"pets": freeze(Says([0, 1, 0, 1], 2)), "farm": freeze(Says([0, 1, 0, 2], 3))}
+    edge = Edge(("pets", "farm"), "s", losses.Concatenated(blocks=blocks))
+    example = torch.arange(2), labels[:2]
+    graph = Graph({**teachers, "s": Says([0, 0, 2, 3], 4)}, [edge], example=example)
+    pets, farm = sorted(agreement(graph, [(torch.arange(4), labels)]), key=lambda pair: pair["source"], reverse=True)
+    shares = {"both": 0.25, "source_only": 0.25, "target_only": 0.5, "neither": 0.0, "agreement": 0.25}
+    assert pets == pytest.approx({"source": "pets", "target": "s", **shares})
+    shares = {"both": 0.5, "source_only": 0.0, "target_only": 0.25, "neither": 0.25, "agreement": 0.5}
+    assert farm == pytest.approx({"source": "farm", "target": "s", **shares})
+    right = diagnose(graph, torch.arange(4), labels)["nodes"]
+    assert {name: found["accuracy"] for name, found in right.items()} == {"pets": 0.5, "farm": 0.5, "s": 0.75}
 
 
 @pytest.mark.parametrize("every", [1, 2, 5])

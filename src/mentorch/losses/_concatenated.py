@@ -14,6 +14,10 @@ from mentorch.losses._info import LossInfo
 
 Target = Literal["joint", "standardized", "confidence", "energy", "per_teacher", "mse"]
 _TARGETS = ("joint", "standardized", "confidence", "energy", "per_teacher", "mse")
+_UNKNOWN = (
+    "this Concatenated does not know the teachers' classes yet: pass blocks=, call build(student, *teachers), or give "
+    "the graph an example batch"
+)
 
 
 class Concatenated(nn.Module):
@@ -146,6 +150,22 @@ class Concatenated(nn.Module):
             return t**2 * torch.stack(each).sum(0)
         return t**2 * _divergence(self.log_target(*teachers), F.log_softmax(student / t, 1))
 
+    def classes_of(self, teacher: int) -> Tensor:
+        """For each class of a teacher (by position) the student's, -1 for one that the student has not.
+
+        Raises:
+            RunError: before :meth:`build`, where no blocks were given.
+        """
+        if not self.widths:
+            raise RunError(_UNKNOWN)
+        own, block = self._names[teacher]
+        columns = self.get_buffer(block)
+        return (
+            columns
+            if own is None
+            else columns.new_full((self.widths[teacher],), -1).index_copy(0, self.get_buffer(own), columns)
+        )
+
     def log_target(self, *teachers: Tensor) -> Tensor:
         """What the teachers say together: log-probabilities of the joint classes, shape ``[N, K]``.
 
@@ -192,10 +212,7 @@ class Concatenated(nn.Module):
 
     def _check(self, teachers: Sequence[Tensor]) -> None:
         if not self.widths:
-            raise RunError(
-                "this Concatenated does not know the teachers' classes yet: pass blocks=, call "
-                "build(student, *teachers), or give the graph an example batch"
-            )
+            raise RunError(_UNKNOWN)
         if len(teachers) != len(self.widths):
             raise UsageError(f"Concatenated: {len(self.widths)} blocks of classes for {len(teachers)} teachers")
         for m, (teacher, width) in enumerate(zip(teachers, self.widths, strict=True)):

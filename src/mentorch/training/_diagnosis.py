@@ -71,7 +71,9 @@ def diagnose(
         "losses": max(0.0, forward - sum(watched.seconds.values())),
         "backward": backward,
     }
-    right = {name: found for name, output in outputs.items() if (found := _judge(output, labels))}
+    classes = _classes(graph)
+    judged = {name: _judge(output, labels, classes.get(name)) for name, output in outputs.items()}
+    right = {name: found for name, found in judged.items() if found}
     return {"edges": edges, "cosines": cosines, "nodes": right, "seconds": spent}
 
 
@@ -88,11 +90,13 @@ def agreement(
 
     Returns:
         For each pair ``source``, ``target`` and, as fractions of the samples: ``both`` are right, ``source_only``,
-        ``target_only``, ``neither``, and in ``agreement`` they name the same class.
+        ``target_only``, ``neither``, and in ``agreement`` they name the same class. Teachers with classes of their own
+        are right where the class that they name is the label (see :class:`mentorch.losses.Concatenated`).
     """
     pairs = sorted({(root, graph.target_of(e)) for e in graph.edges for root in graph.sources_of(e)})
     running = {name: (networks or {}).get(name, graph.nodes[name]) for name in {n for pair in pairs for n in pair}}
     device = next((p.device for p in graph.parameters()), torch.device("cpu"))
+    classes = _classes(graph)
     views = [view for name in running if isinstance(view := graph.views.get(name), nn.Module)]
     counts: dict[tuple[str, str], Tensor] = {}
     seen = 0
@@ -104,7 +108,7 @@ def agreement(
                 view = graph.views.get(name)
                 output = network(inputs if view is None else view(inputs))
                 if _classifies(output, labels):
-                    guesses[name] = output.argmax(1)
+                    guesses[name] = _guess(output, classes.get(name))
             for source, target in pairs:
                 if source in guesses and target in guesses:
                     found = _count(guesses[source], guesses[target], labels)
@@ -170,12 +174,27 @@ def _classifies(output: Any, labels: Any) -> bool:
     )
 
 
-def _judge(output: Any, labels: Any) -> dict[str, float]:
+def _classes(graph: Graph) -> dict[str, Tensor]:
+    """For nodes with classes of their own, of amalgamation, the label that each output stands for, or -1."""
+    found: dict[str, Tensor] = {}
+    for edge in graph.edges:
+        if classes_of := getattr(edge.loss, "classes_of", None):
+            found |= {name: classes_of(i) for i, name in enumerate(edge.sources) if name in graph.nodes}
+    return found
+
+
+def _guess(output: Tensor, classes: Tensor | None) -> Tensor:
+    """The label that each sample is given, ``[N]``."""
+    best = output.argmax(1)
+    return best if classes is None else classes[best]
+
+
+def _judge(output: Any, labels: Any, classes: Tensor | None = None) -> dict[str, float]:
     if not _classifies(output, labels):
         return {}
     log_p = output.detach().float().log_softmax(1)
     return {
-        "accuracy": float((output.argmax(1) == labels).float().mean()),
+        "accuracy": float((_guess(output, classes) == labels).float().mean()),
         "entropy": float(-(log_p.exp() * log_p).sum(1).mean()),
     }
 
