@@ -63,6 +63,11 @@ ALL = {
         "--fast --networks tiny --steps 2 --repeats 1",
     ),
     "features": Benchmark("features.py", ("",), "--steps 1 --repeats 1 --methods kd --teachers 2 --batch-size 8"),
+    "device": Benchmark(
+        "device.py",
+        ("--pairs resnet56 --batch-sizes 64 --steps 4 --loops hand hand+fast fit fit+fast fit+fast+cache",),
+        "--pairs tiny --batch-sizes 8 --steps 2 --repeats 1 --loops hand fit",
+    ),
     "fast": Benchmark("fast.py", ("",), "--networks tiny --steps 2 --repeats 1 --options plain channels-last"),
     "together": Benchmark("together.py", ("",), "--pairs tiny --steps 2 --repeats 1"),
     "batched": Benchmark("batched.py", ("--repeats 5",), "--repeats 1 --batch-size 2"),
