@@ -5,32 +5,34 @@
     python benchmarks/peers.py --pairs resnet56 --steps 2 --repeats 1   # a short form; who is absent is left out
 
 The same networks with the same weights, the same batches (of ``mentorch.data``, augmented), the same optimiser and loss
-(KD: temperature 4, 0.9 beside 0.1 on the labels), as each project trains; that all end with the same student is
-checked. CPU time of the whole step with its data, loops taking turns in one process; images per CPU second, the median
-of the rounds, and the median (lowest ... highest) of how many times as fast as the first of the peers each was in the
-same round. Formats of memory: ``channels_first`` is what all projects use; the last rows say what ``fit`` gains with
-networks in channels-last format, and with its teacher cache filled. Folders may also stand in the environment, as
-``MDISTILLER`` and ``REPDISTILLER``.
+(KD: temperature 4, 0.9 beside 0.1 on the labels), as each project trains. CPU time of the whole step with its data,
+loops taking turns in one process; images per CPU second, the median of the rounds, and the median (lowest ... highest)
+of how many times as fast as the first of the peers each was in the same round.
+
+``channels_first`` and float32 is what all projects use, and how the loops above the options train. That all end with
+the same student is checked, also for options that are float32: networks in channels-last format, compiled, with the
+teacher's cache filled. *Teacher in bf16* has a student in float32, *bf16* has all maps in bfloat16; both are only
+timed. Compiling is done in the round that warms up. Folders may also stand in the environment, as ``MDISTILLER`` and
+``REPDISTILLER``.
 """
 
 import argparse
 import contextlib
 import copy
 import functools
-import os
 import statistics
-import sys
 import tempfile
 import time
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from _machine import keep_memory, machine
+from _peers import AbsentError, Epoch, add_folders, imported, take_turns, times_faster, weights
 from torch import Tensor, nn
 
 import mentorch as mt
@@ -43,10 +45,6 @@ CLASSES, TEMPERATURE, LABELS = 100, 4.0, 0.1
 SGD = functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=5e-4)
 
 
-class AbsentError(Exception):
-    """A peer that is not here, and why."""
-
-
 @dataclass
 class Job:
     """What every loop is given: fresh networks, and the batches of one epoch."""
@@ -56,24 +54,12 @@ class Job:
     batches: Batches
     folders: dict[str, str | None]
     cache: str
+    compared: bool = True
 
     def clock(self) -> Callable[[], float]:
         """CPU seconds per batch from now."""
         began = time.process_time()
         return lambda: (time.process_time() - began) / len(self.batches)
-
-
-class Epoch:
-    """One epoch's batches as a data loader."""
-
-    def __init__(self, batches: Batches):
-        self.batches = batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        return iter(self.batches.iterate(0))
 
 
 class WithFeatures(nn.Module):
@@ -160,7 +146,7 @@ def _import_torchvision() -> None:
 
 def by_mdistiller(job: Job) -> float:
     """Its trainer's step, on a CPU."""
-    with _imported(job.folders["mdistiller"], "mdistiller"), mock.patch.dict(sys.modules, tensorboardX=mock.Mock()):
+    with imported(job.folders["mdistiller"], "mdistiller", tensorboardX=mock.Mock()):
         from mdistiller.distillers.KD import KD
         from mdistiller.engine.trainer import BaseTrainer
         from mdistiller.engine.utils import AverageMeter
@@ -179,7 +165,7 @@ def by_mdistiller(job: Job) -> float:
 
 def by_repdistiller(job: Job) -> float:
     """Its loop over an epoch."""
-    with _imported(job.folders["repdistiller"], "RepDistiller"):
+    with imported(job.folders["repdistiller"], "repdistiller"):
         from distiller_zoo.KD import DistillKL
         from helper.loops import train_distill
     modules = [WithFeatures(network, False) for network in (job.student, job.teacher)]
@@ -192,40 +178,49 @@ def by_repdistiller(job: Job) -> float:
         return spent()
 
 
-def _imported(folder: str | None, name: str) -> mock._patch:
-    if not folder:
-        raise AbsentError(f"no checkout of {name} is named: --{name.lower()} FOLDER")
-    return mock.patch.object(sys, "path", [folder, *sys.path])
-
-
-def by_fit(job: Job, channels_last: bool = False, cached: bool = False) -> float:
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    teacher, student = (network.to(memory_format=layout) for network in (job.teacher, job.student))
+def by_fit(
+    job: Job, *, cached: bool = False, teacher: torch.dtype | None = None, compared: bool = True, **options: object
+) -> float:
+    """With options of ``fit``; results of other precisions are not compared."""
     kd = functools.partial(mt.losses.kd, temperature=TEMPERATURE)
-    graph = mt.methods.distill(student, mt.freeze(teacher), (kd, 1 - LABELS), labels=LABELS)
+    frozen = mt.freeze(job.teacher, precision=teacher)
+    graph = mt.methods.distill(job.student, frozen, (kd, 1 - LABELS), labels=LABELS)
+    job.compared = compared
     clock: list[Callable[[], float]] = []
     seconds: list[float] = []
-    cache = TeacherCache(job.cache) if cached else None
+    cache = TeacherCache(f"{job.cache}/{sorted(options)}") if cached else None
     if cache is not None:
         cache.fill(graph, job.batches, progress=False)
     callbacks = [
         mt.On("start", lambda _: clock.append(job.clock())),
         mt.On("epoch", lambda _: seconds.append(clock[0]())),
     ]
-    options = {"optimizer": SGD, "epochs": 1, "callbacks": callbacks, "cache": cache}
-    mt.fit(graph, job.batches, device="cpu", progress=False, **options)
+    given = {"optimizer": SGD, "epochs": 1, "callbacks": callbacks, "cache": cache}
+    mt.fit(graph, job.batches, device="cpu", progress=False, **given, **options)
     return seconds[0]
 
 
+LAST, COMPILED = {"channels_last": True}, {"compile": True}
+HALF = {"precision": "bf16-mixed", "compared": False}
+HALF_TEACHER = {"teacher": torch.bfloat16, "compared": False}
+OPTIONS: dict[str, dict[str, object]] = {
+    "`fit`": {},
+    "`fit`, channels-last": LAST,
+    "`fit`, compiled": COMPILED,
+    "`fit`, channels-last, teacher in bf16": LAST | HALF_TEACHER,
+    "`fit`, compiled, teacher in bf16": COMPILED | HALF_TEACHER,
+    "`fit`, channels-last, bf16": LAST | HALF,
+    "`fit`, cached": {"cached": True},
+    "`fit`, channels-last, cached": LAST | {"cached": True},
+    "`fit`, compiled, cached": COMPILED | {"cached": True},
+    "`fit`, channels-last, bf16, cached": LAST | HALF | {"cached": True},
+}
 LOOPS: dict[str, Callable[[Job], float]] = {
     "torchdistill": by_torchdistill,
     "mdistiller": by_mdistiller,
     "RepDistiller": by_repdistiller,
     "loop by hand": by_hand,
-    "`fit`": by_fit,
-    "`fit`, channels-last": functools.partial(by_fit, channels_last=True),
-    "`fit`, cached": functools.partial(by_fit, cached=True),
-    "`fit`, channels-last, cached": functools.partial(by_fit, channels_last=True, cached=True),
+    **{name: functools.partial(by_fit, **options) for name, options in OPTIONS.items()},
 }
 
 
@@ -249,36 +244,23 @@ FOLDERS: dict[str, str | None] = {}
 def measure(pair: str, options: argparse.Namespace) -> None:
     """Print the rows of a pair."""
     make = prepared(pair, options.batch_size, options.steps)
-    times: dict[str, list[float]] = {}
-    absent: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for round_ in range(options.repeats + 1):
-            ends: dict[str, Tensor] = {}
-            for name, loop in LOOPS.items():
-                if name in absent:
-                    continue
-                job = make(f"{folder}/{'last' if 'last' in name else 'first'}")
-                try:
-                    spent = loop(job)
-                except AbsentError as error:
-                    absent[name] = str(error)
-                    continue
-                ends[name] = torch.cat([p.detach().flatten() for p in job.student.parameters()])
-                if round_:  # the first one warms up
-                    times.setdefault(name, []).append(spent)
-            for name, end in ends.items():
-                torch.testing.assert_close(
-                    end, ends["loop by hand"], rtol=1e-2, atol=1e-3, msg=f"{name} trains otherwise"
-                )
+        loops = {name: functools.partial(run, LOOPS[name], make, folder) for name in options.loops}
+        times = take_turns(loops, options.repeats, options.loops[0] if "`fit`" not in options.loops else "`fit`")
     base = next(iter(times))
     for name, series in times.items():
-        ratios = [a / b for a, b in zip(times[base], series, strict=True)]
-        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} ... {max(ratios):.2f})"
+        spread = times_faster(times[base], series) if name != base else ""
         speed, step = options.batch_size / statistics.median(series), 1e3 * statistics.median(series)
         start = f"| {' -> '.join(PAIRS[pair])} | {options.threads} | {name} |"
-        print(f"{start} {step:.0f} | {speed:.0f} | {spread if name != base else ''} |", flush=True)
-    for name, why in absent.items():
-        print(f"{name} is left out: {why}", file=sys.stderr)
+        print(f"{start} {step:.0f} | {speed:.0f} | {spread} |", flush=True)
+
+
+def run(loop: Callable[[Job], float], make: Callable[[str], Job], folder: str) -> tuple[float, Tensor]:
+    """Seconds of a loop, and how far it moved the student."""
+    job = make(folder)
+    start = weights(job.student)
+    spent = loop(job)
+    return spent, weights(job.student) - start if job.compared else torch.empty(0)
 
 
 def main() -> None:
@@ -288,8 +270,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    for name in ("mdistiller", "repdistiller"):
-        parser.add_argument(f"--{name}", default=os.environ.get(name.upper()), metavar="FOLDER")
+    parser.add_argument("--loops", nargs="+", default=list(LOOPS), choices=list(LOOPS), metavar="LOOP")
+    add_folders(parser, "mdistiller", "repdistiller")
     options = parser.parse_args()
     keep_memory()
     torch.set_num_threads(options.threads)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mentorch import Edge, Graph, UsageError, freeze
-from mentorch._freeze import is_frozen, thawed
+from mentorch._freeze import is_frozen, precision_of, thawed
 
 N, D, K = 8, 4, 3
 
@@ -305,3 +305,71 @@ def test_a_thawed_copy_learns_and_the_network_stays_frozen(statistics: Any) -> N
     assert set(moved) | {"0.bias"} == set(frozen.state_dict())
     assert not copied.eval().training
     assert fingerprint(frozen) == before
+
+
+# precision
+
+
+def test_a_teacher_computes_in_the_precision_it_is_given_and_keeps_its_weights() -> None:
+    net = network()
+    before, (x, _) = fingerprint(net), batch()
+    wanted = copy.deepcopy(freeze(net))(x)
+    lowered = freeze(net, precision=torch.bfloat16)
+    assert lowered(x).dtype == torch.bfloat16
+    assert not torch.equal(lowered(x).float(), wanted)
+    torch.testing.assert_close(lowered(x).float(), wanted, rtol=0.05, atol=0.05)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(lowered(x), copy.deepcopy(freeze(copy.deepcopy(net)))(x))
+    assert fingerprint(net) == before
+    assert {p.dtype for p in net.parameters()} == {torch.float32}
+
+
+def test_the_precision_of_a_teacher_is_its_own_and_losses_see_float32() -> None:
+    seen: list[tuple[torch.dtype, torch.dtype]] = []
+
+    def noted(student: Tensor, teacher: Tensor) -> Tensor:
+        seen.append((student.dtype, teacher.dtype))
+        return per_sample(student, teacher)
+
+    teacher, student = freeze(network(), precision=torch.bfloat16), network()
+    edges = [Edge("teacher", "student", noted), Edge("teacher.0", "student.0", noted, name="inside")]
+    outputs: list[torch.dtype] = []
+    student.register_forward_hook(lambda module, args, out: outputs.append(out.dtype))
+    teacher.register_forward_hook(lambda module, args, out: outputs.append(out.dtype))
+    graph = Graph({"teacher": teacher, "student": student}, edges)
+    sum(graph(*batch()).values()).backward()
+    assert seen == [(torch.float32, torch.float32)] * 2
+    assert outputs == [torch.bfloat16, torch.float32]
+    assert all(p.grad.dtype == torch.float32 for p in student.parameters() if p.grad is not None)
+
+
+def test_a_copy_keeps_the_precision_for_itself_and_a_thawed_one_has_none() -> None:
+    net = freeze(network(), precision=torch.bfloat16)
+    twin, learner, (x, _) = copy.deepcopy(net), thawed(net), batch()
+    with torch.no_grad():
+        twin[4].bias.add_(64)
+    assert (twin(x) - net(x)).min() > 32
+    assert twin(x).dtype == net(x).dtype == torch.bfloat16
+    assert learner(x).dtype == torch.float32
+    assert precision_of(net) == torch.bfloat16
+    assert precision_of(learner) is None
+
+
+def test_freezing_again_takes_the_precision_back() -> None:
+    net, (x, _) = freeze(network()), batch()
+    before = net(x)
+    freeze(freeze(net, precision=torch.float16), precision=torch.bfloat16)
+    assert net(x).dtype == torch.bfloat16
+    assert torch.equal(freeze(net)(x), before)
+
+
+def test_a_compiled_graph_runs_its_teacher_in_the_same_precision() -> None:
+    torch._dynamo.reset()
+    teacher, (x, _) = freeze(network(), precision=torch.bfloat16), batch()
+    graph = Graph({"teacher": teacher, "student": linear_student()}, [Edge("teacher", "student", per_sample)])
+    eager = graph(x)
+    graph.compile(backend="eager")
+    torch.testing.assert_close(graph(x), eager)
+    freeze(teacher)
+    assert not torch.equal(*graph(x).values(), *eager.values())  # in full precision from here on
+    torch._dynamo.reset()

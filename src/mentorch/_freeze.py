@@ -4,8 +4,9 @@ import contextlib
 import copy
 import types
 from collections.abc import Iterable, Iterator
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
+import torch
 from torch import nn
 
 M = TypeVar("M", bound=nn.Module)
@@ -15,13 +16,23 @@ def _stay_frozen(module: M, mode: bool = True) -> M:
     return module
 
 
-def freeze(network: M, *, statistics: Literal["running", "batch"] = "running") -> M:
+def _forward_in_precision(network: Any, *args: Any, **options: Any) -> Any:
+    device = next((parameter.device.type for parameter in network.parameters()), "cpu")
+    with torch.autocast(device, network._precision):
+        return network._forward_as_built(*args, **options)
+
+
+def freeze(
+    network: M, *, statistics: Literal["running", "batch"] = "running", precision: torch.dtype | None = None
+) -> M:
     """Make a network a teacher for good: evaluation mode, no gradients, and ``train()`` does nothing.
 
     Args:
         network: changed in place and returned.
         statistics: what batch normalisation uses: its ``"running"`` statistics, or those of the ``"batch"``
             (some methods ask for it); the running statistics are never updated.
+        precision: what it computes in, ``torch.bfloat16`` say, whatever its students compute in: it runs under
+            autocast. Its weights stay as they are, and losses see what it shows as float32.
     """
     network.requires_grad_(False)
     for module in network.modules():  # each part by itself: a student may share it, or somebody may call its train()
@@ -30,13 +41,29 @@ def freeze(network: M, *, statistics: Literal["running", "batch"] = "running") -
             # training without tracking: batch statistics are used and the stored ones are left alone
             module.training, module.track_running_stats = statistics == "batch", statistics == "running"
         module.train = types.MethodType(_stay_frozen, module)  # type: ignore[method-assign]
+    _set_precision(network, precision)
     return network
+
+
+def precision_of(network: nn.Module) -> torch.dtype | None:
+    """The precision that a frozen network was given, if any."""
+    return getattr(network, "_precision", None)
+
+
+def _set_precision(network: Any, precision: torch.dtype | None) -> None:
+    if precision_of(network) is not None:
+        network.forward = network._forward_as_built
+        del network._precision, network._forward_as_built
+    if precision is not None:
+        network._precision, network._forward_as_built = precision, network.forward
+        network.forward = types.MethodType(_forward_in_precision, network)
 
 
 def thawed(network: M) -> M:
     """A copy of a frozen network, or of parts of one, that learns; the network itself stays frozen."""
     copied = copy.deepcopy(network)
     for module in copied.modules():
+        _set_precision(module, None)
         module.__dict__.pop("train", None)
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.track_running_stats = module.running_mean is not None

@@ -47,6 +47,16 @@ OTHER: dict[str, Any] = {
 }
 
 
+def test_a_teacher_in_another_precision_is_another_teacher() -> None:
+    lowered = graph()
+    facts = fingerprint(lowered, "teacher", BATCHES)
+    freeze(lowered.nodes["teacher"], precision=torch.bfloat16)
+    other = fingerprint(lowered, "teacher", BATCHES)
+    assert [key for key in facts if facts[key] != other[key]] == ["precision"]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert fingerprint(graph(), "teacher", BATCHES) == other  # the same numbers
+
+
 @pytest.mark.parametrize("case", SAME)
 def test_the_fingerprint_is_that_of_the_outputs(case: str) -> None:
     assert fingerprint(SAME[case][0], "teacher", SAME[case][1]) == fingerprint(graph(), "teacher", BATCHES)

@@ -56,7 +56,14 @@ def scheduled(gamma: float) -> dict[str, Any]:
     return {"graph": made, "optimizer": optimizer, "schedule": StepLR(optimizer, 1, gamma)}
 
 
+def lowered() -> dict[str, Any]:
+    made = graph()
+    freeze(made.nodes["teacher"], precision=torch.bfloat16)
+    return {"graph": made}
+
+
 CHANGES: dict[str, Callable[[], dict[str, Any]]] = {
+    "precision of frozen.teacher": lowered,
     "train.samples": lambda: {"train": Batches(split(shift=1), 8, shuffle=True)},
     "train.batch_size": lambda: {"train": Batches(split(), 10, shuffle=True)},
     "train.order.seed": lambda: {"train": Batches(split(), 8, shuffle=True, seed=1)},

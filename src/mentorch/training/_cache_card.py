@@ -13,6 +13,7 @@ from torch import nn
 
 from mentorch._errors import RunError, UsageError
 from mentorch._files import read_sealed, write_sealed
+from mentorch._freeze import precision_of
 from mentorch._graph import Graph
 from mentorch.data import Augment, Batches, sample_keys
 from mentorch.networks import hash_tensors, state_hash
@@ -35,6 +36,7 @@ def fingerprint(graph: Graph, name: str, batches: Batches) -> dict[str, Any]:
                 f"outputs of {name!r} cannot be kept: {where!r} is in training mode, or uses batch statistics"
             )
     device = next((p.device.type for p in node.parameters()), "cpu")
+    around = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
     return {
         "schema": SCHEMA,
         "weights": state_hash(node),
@@ -43,7 +45,7 @@ def fingerprint(graph: Graph, name: str, batches: Batches) -> dict[str, Any]:
         "samples": hash_tensors({"images": batches.split.images, "index": batches.split.index}),
         "augmentation": describe(batches.augment, "augmentation"),
         "view seed": None if batches.augment is None else _view_seed(batches),
-        "precision": str(torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else "as the network"),
+        "precision": str(precision_of(node) or around or "as the network"),
     }
 
 

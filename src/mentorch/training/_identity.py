@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from mentorch._edge import Edge, loss_name, without_addresses
 from mentorch._errors import RunError
+from mentorch._freeze import precision_of
 from mentorch.data import Batches
 from mentorch.networks import hash_tensors, state_hash
 from mentorch.training._training import Training
@@ -36,6 +37,7 @@ def identity(
         "edges": [_edge(edge) for edge in graph.edges],
         "parameters": {name: _size(graph.nodes[name]) for name in graph.learning},
         "frozen": {name: state_hash(graph.nodes[name]) for name in graph.frozen},
+        "precision of frozen": {n: str(p) for n in graph.frozen if (p := precision_of(graph.nodes[n])) is not None},
         "views": {name: _printed(view) + _state(view) for name, view in graph.views.items()},
         "optimizers": {name: _optimizer(each) for name, each in steering.optimizers.items()},
         "schedules": {name: [_schedule(each) for each in all_] for name, all_ in steering.schedules.items()},
