@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import save_file
 
 from mentorch import losses, networks, zoo
@@ -121,3 +122,19 @@ def test_check_names_every_network_that_lies(mentorch, taught: Path) -> None:
     assert result.code == 1
     assert "1 of 2 networks below zoo cannot be used, the first is bad" in result.error
     assert "good" in result.out
+
+
+def test_an_exported_program_goes_into_a_zoo_with_what_it_is_fed(mentorch) -> None:
+    network = networks.build("cnn_tiny", num_classes=4, in_channels=1).eval()
+    shapes = ({0: torch.export.Dim("batch")},)
+    torch.export.save(torch.export.export(network, (torch.rand(2, 1, 8, 8),), dynamic_shapes=shapes), "net.pt2")
+    result = mentorch("zoo", "add", "net.pt2", "zoo", "--mean", "0.3", "--std", "0.2", "--dataset", "digits")
+    assert (result.code, result.out.strip()) == (0, "zoo/net"), result.err
+    found, card = zoo.load("zoo/net")
+    images = torch.rand(3, 1, 8, 8)
+    torch.testing.assert_close(found(images), network(images))
+    assert card.input == zoo.Input(1, (8, 8), (0.3,), (0.2,), "gray")
+    assert mentorch("zoo", "check", "zoo").code == 0
+    assert "1 channels: --mean and --std need as many" in mentorch("zoo", "add", "net.pt2", "zoo", "--name", "b").error
+    Path("bad.pt2").write_text("no")
+    assert "is no file of torch.export" in mentorch("zoo", "add", "bad.pt2", "zoo").error

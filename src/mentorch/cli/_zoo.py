@@ -1,5 +1,6 @@
 """``mentorch zoo``: networks kept in folders with their cards."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -71,10 +72,10 @@ def add(source: str, root: Path, facts: Mapping[str, Any], made: Made, *, trust:
     """Put networks into a zoo.
 
     Args:
-        source: a folder with a card, a folder of such, `timm:NAME`, `hf:NAME`, or `NAME:WEIGHTS`.
+        source: a folder with a card, a folder of such, `timm:NAME`, `hf:NAME`, `NAME:WEIGHTS`, or a `.pt2` file.
         root: the zoo.
         facts: for the card; those that are None are left as they are.
-        made: for `NAME:WEIGHTS`.
+        made: for `NAME:WEIGHTS` and `.pt2` files.
         trust: see :func:`mentorch.zoo.load`.
     """
     facts = {name: value for name, value in facts.items() if value is not None}
@@ -104,19 +105,30 @@ def kept_in(folder: Path) -> list[Path]:
 
 
 def _named(source: str, made: Made) -> tuple[nn.Module, zoo.Card]:
-    """A network by name, with weights of somebody."""
+    """A network by name, with weights of somebody; or one that was exported."""
+    if source.endswith(".pt2"):
+        return _exported(source, made)
     kind, _, rest = source.partition(":")
     name, weights = _networks.split(source)
     if weights is None and kind in ("timm", "hf"):
         return zoo.from_timm(rest) if kind == "timm" else zoo.from_hf(rest)
     if weights is None:
-        raise UsageError(f"{source} is no folder: name one, or NAME:WEIGHTS, timm:NAME, hf:NAME")
+        raise UsageError(f"{source} is no folder: name one, or NAME:WEIGHTS, timm:NAME, hf:NAME, FILE.pt2")
     arguments: dict[str, Any] = {"num_classes": made.classes, "in_channels": made.input.channels}
     network = networks.build(name, **arguments, image_size=made.size)
     networks.load_weights(network, weights)
     if ":" in name:
         arguments["image_size"] = made.size
     return network, zoo.Card(Path(weights).stem, name, arguments, input=made.input)
+
+
+def _exported(source: str, made: Made) -> tuple[nn.Module, zoo.Card]:
+    """A program of `torch.export`, which knows its classes and the size of its images itself."""
+    network, card = zoo.from_pt2(source)
+    channels, *size = card.arguments["program"]["reads"]
+    if len(made.mean) != channels:
+        raise UsageError(f"{source} reads {channels} channels: --mean and --std need as many numbers, not {made.mean}")
+    return network, dataclasses.replace(card, input=dataclasses.replace(made.input, size=(size[0], size[1])))
 
 
 def _show(found: Sequence[zoo.Entry], root: Path) -> None:

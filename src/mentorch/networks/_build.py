@@ -12,6 +12,7 @@ from torch import nn
 from mentorch._errors import UsageError, unknown
 from mentorch.networks import _cnn, _mobilenet, _resnet, _shufflenet_v1, _shufflenet_v2, _vgg, _vit, _wrn
 from mentorch.networks._build_dense import DENSE, find_dense
+from mentorch.networks._exported import exported
 from mentorch.networks._external import hf_network, imported_network, timm_network
 
 _BUILDERS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
@@ -82,7 +83,7 @@ def build(
 
     Args:
         name: one of `names()` or of their families, or of `dense_names()`; `timm:NAME`, `hf:NAME`, or
-            `package.module:callable`.
+            `package.module:callable`; or `exported`, with a program among its options.
         num_classes: logits.
         in_channels: channels of the images.
         image_size: side, or height and width, of the images; needed by networks that are built for one size.
@@ -125,6 +126,8 @@ def build(
 
 
 def _find(name: str) -> Callable[..., nn.Module]:
+    if name == "exported":
+        return exported
     if name in _BUILDERS:
         return _BUILDERS[name]
     for pattern, builder in _FAMILIES:

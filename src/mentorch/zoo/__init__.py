@@ -10,6 +10,7 @@ from mentorch.zoo._add import add, changed, place
 from mentorch.zoo._card import Card, Input
 from mentorch.zoo._entries import Entry, check, entries, reason
 from mentorch.zoo._prepare import Prepare, prepared
+from mentorch.zoo._pt2 import from_pt2
 from mentorch.zoo._readers import from_hf, from_timm
 from mentorch.zoo._store import load, read, save, tag
 
@@ -23,6 +24,7 @@ __all__ = [
     "check",
     "entries",
     "from_hf",
+    "from_pt2",
     "from_timm",
     "load",
     "place",

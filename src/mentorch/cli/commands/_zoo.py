@@ -50,7 +50,7 @@ def describe(folder: Annotated[Path, typer.Argument(help="A folder with a card."
 @app.command()
 def add(
     source: Annotated[
-        str, typer.Argument(help="A folder with a card, a run folder, NAME:WEIGHTS, timm:NAME, hf:NAME.")
+        str, typer.Argument(help="A folder with a card, a run folder, NAME:WEIGHTS, timm:NAME, hf:NAME, FILE.pt2.")
     ],
     root: Annotated[Path, typer.Argument(help="The zoo; made if it is not there.")],
     *,
@@ -60,8 +60,8 @@ def add(
     url: Annotated[str | None, typer.Option("--url", help="Where they come from.")] = None,
     classes: Annotated[int, typer.Option("--classes", help="Of NAME:WEIGHTS: how many it knows.")] = 10,
     size: Annotated[int, typer.Option("--size", help="Of NAME:WEIGHTS: side of its images.")] = 32,
-    mean: Annotated[str, typer.Option("--mean", help="Of NAME:WEIGHTS, per channel.", metavar="A,B,...")] = "0,0,0",
-    std: Annotated[str, typer.Option("--std", help="Of NAME:WEIGHTS, per channel.", metavar="A,B,...")] = "1,1,1",
+    mean: Annotated[str, typer.Option("--mean", help="Of it and FILE.pt2, per channel.", metavar="A,B,...")] = "0,0,0",
+    std: Annotated[str, typer.Option("--std", help="The same; of values in [0, 1].", metavar="A,B,...")] = "1,1,1",
     trust: Trust = False,
 ) -> None:
     """Put a network, or all that a run folder kept, into a zoo.
@@ -69,6 +69,8 @@ def add(
     mentorch zoo add runs/teacher zoo
 
     mentorch zoo add resnet20:weights.safetensors zoo --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --dataset cifar10
+
+    mentorch zoo add network.pt2 zoo --mean 0.5,0.5,0.5 --std 0.25,0.25,0.25
     """
     from mentorch.cli import _zoo
 
