@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from mentorch import _reading
 from mentorch._check import check_edges, check_known, check_names
 from mentorch._edge import Edge, named_terms, owned
-from mentorch._errors import MentorchError, RunError, UsageError, unknown
+from mentorch._errors import RunError, UsageError, unknown
 from mentorch._freeze import is_frozen, statistics_kept
 from mentorch._math import computed_once
 from mentorch._tap import BATCH, Tap, parse, select
+from mentorch._trial import try_edge
 from mentorch.gates import as_gate
 
 View = Callable[[Any], Any]
@@ -255,7 +256,7 @@ class Graph(nn.Module):
             with torch.no_grad():
                 values = self._values(inputs, labels, index, given, plan)
                 for edge in self.edges:
-                    self._try(edge, values)
+                    try_edge(edge, *self._compared(edge, values, values), build=not self.built)
         finally:
             self.owned.train(modes[self.owned])  # with the layers that were built just now
             for module, mode in modes.items():
@@ -265,29 +266,14 @@ class Graph(nn.Module):
         self.built = True
         return self
 
-    def _try(self, edge: Edge, values: Mapping[str, Tensor]) -> None:
-        student, teachers = _reading.read(values, edge.target), [values[source] for source in edge.sources]
+    def _compared(
+        self, edge: Edge, values: Mapping[str, Tensor], taught: Mapping[str, Tensor]
+    ) -> tuple[Any, list[Tensor]]:
+        """What an edge's target shows, and its sources beside it, on its device."""
+        student, teachers = _reading.read(values, edge.target), [taught[source] for source in edge.sources]
         if self.devices:
             teachers = [teacher.to(values[edge.targets[0]].device) for teacher in teachers]
-        try:
-            parts = owned(edge)
-            for role in ("adapter", "loss"):
-                part: Any = parts.get(role)
-                if hasattr(part, "build") and not self.built:
-                    part.build(student, *teachers)
-                    part.to(values[edge.targets[0]].device).eval()
-                if role == "adapter" and edge.adapter is not None:
-                    student = edge.adapter(student)
-            for name, value in named_terms(edge, edge.loss(student, *teachers)):
-                if not torch.isfinite(value).all():
-                    raise RunError(f"{name!r} is not finite on the first batch")
-        except MentorchError as error:
-            raise type(error)(f"edge {edge.name!r}: {error}") from error
-        except Exception as error:
-            tensors = torch.utils._pytree.tree_leaves((student, teachers))
-            shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors)
-            reason = " ".join(str(error).split())
-            raise UsageError(f"edge {edge.name!r} failed on tensors of shape {shapes}: {reason}") from error
+        return student, teachers
 
     def _losses(
         self,
@@ -306,9 +292,7 @@ class Graph(nn.Module):
         with _reading.full_precision(values):
             for i in live:
                 edge = self.edges[i]
-                student, teachers = _reading.read(values, edge.target), [taught[source] for source in edge.sources]
-                if self.devices:
-                    teachers = [teacher.to(values[edge.targets[0]].device) for teacher in teachers]
+                student, teachers = self._compared(edge, values, taught)
                 if edge.adapter is not None:
                     student = edge.adapter(student)
                 for name, value in named_terms(edge, edge.loss(student, *teachers)):

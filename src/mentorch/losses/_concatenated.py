@@ -116,7 +116,7 @@ class Concatenated(nn.Module):
         if not teachers:
             raise UsageError("Concatenated: needs at least one teacher")
         if not self.widths:
-            ends = torch.tensor([0, *(t.shape[1] for t in teachers)]).cumsum(0).tolist()
+            ends = itertools.accumulate((t.shape[1] for t in teachers), initial=0)
             self._arrange([tuple(range(a, b)) for a, b in itertools.pairwise(ends)])
             self.to(student.device)
         self._check(teachers)
