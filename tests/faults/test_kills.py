@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from mentorch import zoo
+from mentorch._files import sha256
 from mentorch.networks import build, hash_tensors
 
 Request = Callable[..., dict[str, Any]]
@@ -24,7 +25,7 @@ QUICK = ("--train-size", "60", "--batch-size", "20", "--epochs", "2", "--lr", "0
 QUIET = ("--no-tensorboard", "--no-results", "--name", "r", "--quiet")
 PAIR = ("--teacher", "cnn_tiny", "--teacher-train-size", "60", "--teacher-epochs", "2", "--student", "cnn_tiny")
 VIEWS = ("--augment", "standard", "--cache", "logits", "--views", "2")
-TEACHERS = ("--teachers", "low=low", "high=high", "--student", "cnn_tiny", "--pictures", "0")
+TEACHERS = ("--teachers", "low=zoo/low", "high=zoo/high", "--student", "cnn_tiny", "--pictures", "0")
 SEARCHED = ("--target", "cnn_tiny", "--partners", "cnn_tiny", "--nodes", "2", "--trials", "3", "--finals", "0")
 DENSE = (
     "--size",
@@ -42,13 +43,16 @@ DENSE = (
 )
 
 CASES: dict[str, tuple[str, ...]] = {
+    "train": ("train", *QUICK, *QUIET, "--network", "cnn_tiny"),
     "compare": ("compare", *QUICK, *QUIET, *PAIR, "--min-teacher-acc", "0", "--methods", "scratch", "kd", "hint"),
     "cache": ("compare", *QUICK, *QUIET, *PAIR, "--min-teacher-acc", "0", "--methods", "kd", *VIEWS),
     "graph": ("run", "graph.json", "--name", "r", "--quiet"),
     "evolve": ("evolve", *QUICK, *QUIET, "--network", "cnn_tiny", "--generations", "3"),
-    "slim": ("slim", *QUICK, *QUIET, "--network", "all", "--to", "0.5", "--steps", "2"),
+    "slim": ("slim", *QUICK, *QUIET, "--network", "zoo/all", "--to", "0.5", "--steps", "2"),
     "amalgamate": ("amalgamate", *QUICK, *QUIET, *TEACHERS, "--methods", "cfl", "layerwise", "recombine"),
     "search": ("search", *QUICK, *QUIET, *SEARCHED),
+    "rank": ("rank", *QUICK, *QUIET, "--samples", "60", "--scores", "knn", "gbc", "--distill", "cnn_tiny"),
+    "atlas": ("atlas", "zoo", "--count", "12", "--parquet", "--name", "r", "--quiet"),
     "branch": ("branch", *DENSE, *QUIET, "--tasks", "segmentation", "depth", "--methods", "branch"),
 }
 GRAPH = {
@@ -96,7 +100,7 @@ def furnish(folder: Path) -> Path:
         kind = "cnn_small" if name == "all" else "cnn_tiny"
         size = zoo.Input(1, (8, 8), (0.3,), (0.4,), "gray")
         card = zoo.Card(name, kind, arguments, classes=tuple(classes), input=size)
-        zoo.save(build(kind, **arguments), folder / name, card)
+        zoo.save(build(kind, **arguments), folder / "zoo" / name, card)
     return folder
 
 
@@ -110,7 +114,10 @@ def timeless(value: Any) -> Any:
 
 def ends(run: Path) -> dict[str, Any]:
     """What a run leaves: its results, its histories and the bits of its networks."""
-    found: dict[str, Any] = {"results": timeless(json.loads((run / "results.json").read_text()))}
+    assert (run / "results.json").exists()
+    found: dict[str, Any] = {}
+    for path in sorted(run.rglob("results.json")):  # a ranking has one of its own, and one of the student
+        found[str(path.relative_to(run))] = timeless(json.loads(path.read_text()))
     for path in sorted(run.rglob("metrics.jsonl")):
         lines = path.read_text().splitlines()
         found[str(path.relative_to(run))] = [timeless(json.loads(line)) for line in lines]
@@ -126,10 +133,21 @@ def worths(run: Path) -> dict[str, Any]:
     return found
 
 
+def drawn(run: Path) -> dict[str, Any]:
+    """Every file of a map, and the embeddings that it was drawn from; verified.json has the times of the networks."""
+    found = {str(path.relative_to(run)): sha256(path) for path in run.rglob("*") if path.is_file()}
+    assert {"atlas.json", "atlas.html", "map.safetensors", "embeddings/rows.bin"} <= found.keys()
+    left_out = (".lock", "verified.json", ".tmp")  # the last is half a file of a process that was killed
+    return {name: digest for name, digest in found.items() if not name.endswith(left_out)}
+
+
 def same(case: str, one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """The names of what differs."""
     names = one.keys() & other.keys() if case == "search" else one.keys() | other.keys()
     return [name for name in sorted(names) if one.get(name) != other.get(name)]
+
+
+LOOKS = {"search": worths, "atlas": drawn}
 
 
 @pytest.mark.parametrize("kills", [CI, pytest.param(NIGHTLY, marks=pytest.mark.nightly)])
@@ -137,7 +155,7 @@ def same(case: str, one: dict[str, Any], other: dict[str, Any]) -> list[str]:
 def test_killed_at_random_moments_and_gone_on_with(
     case: str, kills: int, victim: Request, tmp_path: Path, count: Callable[..., None]
 ) -> None:
-    words, look, draw = CASES[case], worths if case == "search" else ends, random.Random(case)
+    words, look, draw = CASES[case], LOOKS.get(case, ends), random.Random(case)
     quiet = victim(words=words, folder=furnish(tmp_path / "whole"))
     assert quiet["status"] == 0, quiet["told"]
     expected = look(tmp_path / "whole/runs/r")
