@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from mentorch import RunError
 from mentorch._files import (
+    locked,
     read_json,
     read_sealed,
     seal,
@@ -196,6 +197,26 @@ def test_a_folder_in_the_place_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"cannot write .*results\.json: "):
         write_text(path, NEW)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_lock_is_not_that_of_forked_children(tmp_path: Path) -> None:
+    """Workers of a data loader live on for a while, also after their parent was killed."""
+    (begun, begins), (ended, ends) = os.pipe(), os.pipe()
+    with locked(tmp_path):
+        child = os.fork()
+        if not child:
+            os.close(ends)
+            os.write(begins, b".")
+            os.read(ended, 1)  # until the parent has closed the other end
+            os._exit(0)
+        os.read(begun, 1)
+        with pytest.raises(RunError, match="in use by another live process"), locked(tmp_path):
+            pass
+    with locked(tmp_path):
+        pass
+    for pipe in (ends, ended, begun, begins):
+        os.close(pipe)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="umask is a POSIX notion")

@@ -2,13 +2,15 @@
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
 import secrets
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mentorch._errors import RunError
 
@@ -145,7 +147,34 @@ def locked(folder: Path) -> Iterator[None]:
         raise RunError(f"cannot use folder {folder}: {error.strerror or error}") from error
     with handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(handle, wait=False)
         except OSError as error:
             raise RunError(f"folder {folder} is in use by another live process") from error
         yield
+
+
+_LOCKS: weakref.WeakSet[IO[str]] = weakref.WeakSet()
+
+
+def lock(handle: IO[str], *, wait: bool) -> None:
+    """Lock an open file for this process alone, until it is closed.
+
+    The system lets a forked child share the lock, and workers of a data loader outlive who started them by seconds:
+    in children the file is closed.
+
+    Raises:
+        OSError: if another process has it, and nobody wants to wait.
+    """
+    _watch()
+    _LOCKS.add(handle)
+    fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
+@functools.cache
+def _watch() -> None:
+    os.register_at_fork(after_in_child=_let_go)
+
+
+def _let_go() -> None:
+    for handle in list(_LOCKS):
+        handle.close()

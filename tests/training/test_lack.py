@@ -36,6 +36,25 @@ def test_memory_is_recognised_however_it_is_said(error: Exception) -> None:
     assert found[0] == "out of memory"
 
 
+def test_of_the_traceback_that_a_worker_sends_the_error_is_told() -> None:
+    text = (
+        "Caught OSError in DataLoader worker process 1.\nOriginal Traceback (most recent call last):\n"
+        '  File "x.py", line 3, in load\n    raise OSError("no")\nOSError: no photo:\n  it is damaged'
+    )
+    found = lack(OSError(text))
+    assert found is not None
+    assert found[0] == "worker 1 of the data loader failed (OSError: no photo: it is damaged)"
+
+
+def test_what_is_lacking_at_the_first_batch_is_named_too(linear) -> None:
+    class Never(Ends):
+        def __iter__(self) -> Iterator[Any]:
+            raise self.error
+
+    with pytest.raises(RunError, match=r"^out of memory at the first batch, before training"):
+        fit(linear(), Never(MemoryError()), optimizer=sgd, epochs=1)
+
+
 def test_other_errors_are_none_of_its_business() -> None:
     assert lack(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
     assert lack(ValueError("DataLoader worker")) is None

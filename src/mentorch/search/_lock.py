@@ -1,12 +1,12 @@
 """A lock that is waited for, and dies with its process."""
 
 import contextlib
-import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from mentorch._errors import RunError
+from mentorch._files import lock
 
 
 @contextlib.contextmanager
@@ -22,7 +22,7 @@ def held(path: Path) -> Iterator[None]:
     except OSError as error:
         raise RunError(f"cannot use {path}: {error.strerror or error}") from error
     with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        lock(handle, wait=True)
         yield
 
 

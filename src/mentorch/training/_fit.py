@@ -32,6 +32,7 @@ from mentorch.training._check import (
 from mentorch.training._checkpoint import undisturbed
 from mentorch.training._evaluate import Metric, evaluate
 from mentorch.training._history import History
+from mentorch.training._lack import named
 from mentorch.training._loop import Loop
 from mentorch.training._optimizers import OneOrEach, Schedule, Steering
 from mentorch.training._training import Monitor, Training
@@ -143,7 +144,7 @@ def fit(
     own = generators(train)
     with undisturbed(own), fabric.autocast():
         kept = cache.open(graph, train, views=epochs) if cache is not None else None
-    with undisturbed(own):
+    with undisturbed(own), named(lambda: "at the first batch, before training"):
         _build(graph, next(walk(train, 0, 0, per_epoch)), kept, fabric)
     training = Training(
         graph, Steering(graph, optimizer, schedule), History(), epochs, per_epoch, accumulate, generators=own

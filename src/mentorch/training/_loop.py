@@ -23,7 +23,7 @@ from mentorch.training._cache import OpenCache
 from mentorch.training._callbacks import On, emit
 from mentorch.training._diagnosis import agreement, diagnose
 from mentorch.training._identity import check_same, identity
-from mentorch.training._lack import lack
+from mentorch.training._lack import named
 from mentorch.training._optimizers import clip
 from mentorch.training._training import Monitor, Sums, Training
 from mentorch.training._weights import all_finite, copied, update_average, whole
@@ -106,6 +106,10 @@ class Loop:
 
     def go(self) -> None:
         """Train until the end."""
+        with named(self._where):
+            self._go()
+
+    def _go(self) -> None:
         training = self.training
         try:
             emit(self.callbacks, "start", 1, training)
@@ -120,12 +124,8 @@ class Loop:
                     raise RunError(f"frozen node {name!r} changed during training")
             if self.together:
                 _everybody.end(training, self.fabric.device)
-        except Exception as error:
+        except Exception:
             emit(self.callbacks, "error", 1, training)
-            if (found := lack(error)) is not None:
-                what, advice = found
-                where = f"in epoch {training.epoch}, after step {training.step} of {training.steps}"
-                raise RunError(f"{what} {where}{self._kept()}. {advice}") from error
             raise
         emit(self.callbacks, "end", 1, training)
 
@@ -322,6 +322,10 @@ class Loop:
             f"{what} became NaN or infinite in epoch {self.training.epoch}, at or before step {self.training.step}"
             f"{self._kept()}. A lower learning rate or clip_norm= may help"
         )
+
+    def _where(self) -> str:
+        training = self.training
+        return f"in epoch {training.epoch}, after step {training.step} of {training.steps}{self._kept()}"
 
     def _kept(self) -> str:
         """What a run that ends here leaves."""
