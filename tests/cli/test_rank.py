@@ -93,9 +93,6 @@ def test_a_dry_run_makes_nothing(mentorch, few: Path) -> None:
         (("--scores", "knn:k"), "an option is written knn:NAME=NUMBER"),
         (("--scores", "cka"), "name a reference"),
         (("--zoo", "nowhere"), "zoo nowhere is not a folder"),
-        (("--epochs", "3"), "epochs has no effect with a ranking alone"),
-        (("--scores", "logme", "logme"), "none twice"),
-        (("--workers", "2", "--device", "cuda"), "workers look at networks on processors, not on cuda"),
     ],
 )
 def test_wrong_usage_is_a_line(mentorch, few: Path, words: tuple[str, ...], message: str) -> None:

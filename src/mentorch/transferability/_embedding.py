@@ -1,6 +1,7 @@
 """One vector per network whose inner products are the similarities of attribution graphs."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterator
@@ -101,9 +102,8 @@ class Frame:
     def _nodes(self, maps: Tensor) -> Tensor:
         rows = unit_maps(F.interpolate(maps[:, None].double(), (self.grid, self.grid), mode="area"))  # [P, G]
         if self.width is not None:
-            mixed = _mix(torch.arange(rows.numel(), device=rows.device).view_as(rows))
-            signs = (mixed & 1).double() * 2 - 1
-            rows = rows.new_zeros(len(rows), self.width).scatter_add_(1, (mixed >> 8) % self.width, signs * rows)
+            places, signs = _sketch(*rows.shape, self.width, rows.device)
+            rows = rows.new_zeros(len(rows), self.width).scatter_add_(1, places, signs * rows)
         scale: float = rows.shape[1] ** 0.5
         return F.normalize(rows, dim=1) * scale
 
@@ -180,6 +180,13 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
 
 def _blocks(count: int) -> Iterator[slice]:
     return (slice(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK))
+
+
+@functools.lru_cache(maxsize=1)  # the same for all networks of a frame
+def _sketch(count: int, pixels: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Where each pixel of each map is added, below ``width``, and its sign, both shape ``[count, pixels]``."""
+    mixed = _mix(torch.arange(count * pixels, device=device).view(count, pixels))
+    return (mixed >> 8) % width, (mixed & 1).double() * 2 - 1
 
 
 def _mix(x: Tensor) -> Tensor:
