@@ -135,6 +135,8 @@ def test_an_exported_program_goes_into_a_zoo_with_what_it_is_fed(mentorch) -> No
     torch.testing.assert_close(found(images), network(images))
     assert card.input == zoo.Input(1, (8, 8), (0.3,), (0.2,), "gray")
     assert mentorch("zoo", "check", "zoo").code == 0
+    shown = json.loads(mentorch("zoo", "describe", "zoo/net").out)["arguments"]
+    assert shown["program"].endswith(" calls, see zoo/net/card.json")
     assert "1 channels: --mean and --std need as many" in mentorch("zoo", "add", "net.pt2", "zoo", "--name", "b").error
     Path("bad.pt2").write_text("no")
     assert "is no file of torch.export" in mentorch("zoo", "add", "bad.pt2", "zoo").error

@@ -27,13 +27,14 @@ def graph(*nodes, reads=(3, 8, 8), makes=5, inputs=(), outputs=None):
     image = {"user_input": {"arg": tensor("x")}}
     weight = {"parameter": {"arg": {"name": "p_fc_weight"}, "parameter_name": "fc.weight"}}
     return {
+        "schema_version": {"major": 8, "minor": 20},
         "graph_module": {
             "graph": {"nodes": list(nodes), "tensor_values": {name: {"sizes": each} for name, each in sizes.items()}},
             "signature": {
                 "input_specs": [weight, *inputs, image],
                 "output_specs": outputs or [{"user_output": {"arg": tensor("y")}}],
             },
-        }
+        },
     }
 
 
@@ -124,6 +125,7 @@ def test_a_module_that_called_once_lends_its_address_and_others_have_a_place_bel
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (graph(LAST) | {"schema_version": {"major": 9}}, "its schema is 9, and 8 is read here"),
         (graph(LAST, reads=(8,)), "not .N, classes. of images"),
         (graph(LAST, makes=None), "not .N, classes. of images"),
         (graph(LAST, inputs=[{"user_input": {"arg": tensor("z")}}]), "it has 2 inputs"),

@@ -214,7 +214,7 @@ def cut(content: bytes) -> bytes:
     [
         ("models/model.json", lambda _: None, UsageError, "holds 0 programs"),
         ("models/model.json", lambda _: b"{", RunError, "or a damaged one: JSONDecodeError"),
-        ("models/model.json", lambda _: b"{}", RunError, "or a damaged one: KeyError 'graph_module'"),
+        ("models/model.json", lambda _: b"{}", RunError, "or a damaged one: KeyError 'schema_version'"),
         ("weights_config.json", lambda _: None, UsageError, "its weights are pickled"),
         ("weights/weight_0", cut, RunError, "out of bounds|storage"),
         ("weights/weight_0", lambda _: None, RunError, "KeyError"),

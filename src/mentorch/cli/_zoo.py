@@ -63,9 +63,14 @@ def check_cards(root: Path, *, trust: bool) -> None:
 
 
 def show_card(folder: Path, *, trust: bool) -> None:
-    """A card as JSON, after its weights were checked against it."""
+    """A card as JSON, after its weights were checked against it; of a program only how many calls it has."""
     _, card = zoo.load(folder, trust=trust)
-    typer.echo(json.dumps(asdict(card), indent=2))
+    facts = asdict(card)
+    if "program" in facts["arguments"]:
+        facts["arguments"]["program"] = (
+            f"{len(facts['arguments']['program']['calls'])} calls, see {folder / 'card.json'}"
+        )
+    typer.echo(json.dumps(facts, indent=2))
 
 
 def add(source: str, root: Path, facts: Mapping[str, Any], made: Made, *, trust: bool) -> None:

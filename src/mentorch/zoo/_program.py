@@ -10,7 +10,7 @@ from torch import Tensor
 from mentorch._errors import UsageError
 
 Node = Mapping[str, Any]
-# the numbers of the file's schema
+_SCHEMA = 8  # as PyTorch 2.13 writes it; the numbers below are its
 DTYPES = (
     *("", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"),
     *("", "", "", "bool", "bfloat16"),
@@ -31,6 +31,8 @@ def program_of(content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dic
     Raises:
         UsageError: if it is not one function from images to logits, or does what a program cannot.
     """
+    if (found := content["schema_version"]["major"]) != _SCHEMA:
+        raise UsageError(f"its schema is {found}, and {_SCHEMA} is read here: export it with PyTorch 2.13")
     graph, signature = content["graph_module"]["graph"], content["graph_module"]["signature"]
     image, held = _inputs(signature["input_specs"])
     output = _output(signature["output_specs"])
