@@ -97,3 +97,22 @@ def test_a_program_that_prepares_its_images_knows_what_the_network_knows(mentorc
             carried = session.get_modelmeta().custom_metadata_map["card"]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert json.loads(carried)["hash"] == card.hash
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+def test_an_exported_program_goes_back_into_a_zoo_with_its_card(mentorch, taught: Path, prepare: bool) -> None:
+    assert mentorch("export", taught, "student.pt2", *["--prepare"] * prepare).code == 0
+    refused = mentorch("zoo", "add", "student.pt2", "zoo", "--mean", "0.5", "--std", "0.5")
+    assert "has a card that says what it is fed" in refused.error
+    assert mentorch("zoo", "add", "student.pt2", "zoo", "--name", "student").code == 0
+    before, after = zoo.load(taught), zoo.load(Path("zoo/student"))
+    assert (after[1].classes, after[1].dataset, after[1].metrics) == (
+        before[1].classes,
+        before[1].dataset,
+        before[1].metrics,
+    )
+    assert after[1].input.mean == ((0.0,) if prepare else before[1].input.mean)
+    images = load("digits").test.images[:50].float() / 255
+    with torch.no_grad():  # as every network of a zoo is shown images
+        expected, found = (zoo.prepared(*each)(images) for each in (before, after))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

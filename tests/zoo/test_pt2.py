@@ -227,6 +227,15 @@ def test_a_damaged_or_older_file_is_one_line(changed, ending, change, error, mes
     assert "changed.pt2" in str(told.value)
 
 
+def test_a_card_that_is_none_is_one_line(network: nn.Module, tmp_path: Path):
+    program = torch.export.export(
+        network, (torch.rand(2, 3, SIZE, SIZE),), dynamic_shapes=({0: torch.export.Dim("batch")},)
+    )
+    torch.export.save(program, tmp_path / "net.pt2", extra_files={"card.json": '{"schema": "mentorch.card/1"}'})
+    with pytest.raises(RunError, match=r"net.pt2 .*ValueError name: "):
+        zoo.from_pt2(tmp_path / "net.pt2")
+
+
 def test_what_is_no_archive_is_an_error(tmp_path: Path):
     (tmp_path / "a.pt2").write_bytes(b"nothing")
     for name in ("a.pt2", "gone.pt2"):

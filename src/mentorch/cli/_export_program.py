@@ -1,6 +1,7 @@
 """Networks as programs of torch.export and ONNX, which compute what the network does, or are not written."""
 
 import contextlib
+import dataclasses
 import functools
 import json
 import logging
@@ -97,7 +98,7 @@ def torch_program(network: nn.Module, card: zoo.Card, target: Path, prepare: boo
 
     def write(path: Path) -> None:
         with path.open("wb") as file:
-            torch.export.save(program.traced, file, extra_files={"card.json": text(card)})
+            torch.export.save(program.traced, file, extra_files={"card.json": text(card, prepare)})
 
     write_atomic(target, write)
     return _told(card, program, prepare, apart)
@@ -126,7 +127,7 @@ def onnx_program(network: nn.Module, card: zoo.Card, target: Path, prepare: bool
         except Exception as error:
             raise RunError(f"{_kind(program.network)} cannot be converted to ONNX: {_first(error)}") from error
     assert made is not None
-    made.model.metadata_props["card"] = text(card)
+    made.model.metadata_props["card"] = text(card, prepare)
     apart = 0.0
 
     def write(path: Path) -> None:
@@ -157,8 +158,13 @@ def _kind(network: nn.Module) -> str:
     return type(network).__name__
 
 
-def text(card: zoo.Card) -> str:
-    """A card as files of others carry it."""
+def text(card: zoo.Card, prepare: bool = False) -> str:
+    """A card as files of others carry it; of a program that prepares its images, with what that is fed."""
+    if prepare and card.input is not None:
+        order = "gray" if card.input.channels == 1 else "rgb"
+        zeros, ones = (tuple(float(value) for _ in card.input.mean) for value in (0, 1))
+        fed = zoo.Input(card.input.channels, card.input.size, zeros, ones, order, resize=card.input.resize)
+        card = dataclasses.replace(card, input=fed)
     return json.dumps(to_json(card))
 
 

@@ -28,14 +28,15 @@ class Made:
 
     classes: int
     size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
 
     @property
     def input(self) -> zoo.Input:
         """For its card."""
-        order = {1: "gray", 3: "rgb"}.get(len(self.mean), "rgbd")
-        return zoo.Input(len(self.mean), (self.size, self.size), self.mean, self.std, order)
+        mean, std = self.mean or (0.0, 0.0, 0.0), self.std or (1.0, 1.0, 1.0)
+        order = {1: "gray", 3: "rgb"}.get(len(mean), "rgbd")
+        return zoo.Input(len(mean), (self.size, self.size), mean, std, order)
 
 
 def numbers(text: str) -> tuple[float, ...]:
@@ -128,11 +129,17 @@ def _named(source: str, made: Made) -> tuple[nn.Module, zoo.Card]:
 
 
 def _exported(source: str, made: Made) -> tuple[nn.Module, zoo.Card]:
-    """A program of `torch.export`, which knows its classes and the size of its images itself."""
+    """A program of `torch.export`, which knows its classes and the size of its images itself, and may have a card."""
     network, card = zoo.from_pt2(source)
+    if card.input is not None:
+        if made.mean or made.std:
+            raise UsageError(f"{source} has a card that says what it is fed: leave out --mean and --std")
+        return network, card
     channels, *size = card.arguments["program"]["reads"]
-    if len(made.mean) != channels:
-        raise UsageError(f"{source} reads {channels} channels: --mean and --std need as many numbers, not {made.mean}")
+    if made.input.channels != channels:
+        raise UsageError(
+            f"{source} reads {channels} channels: --mean and --std need as many numbers, not {made.input.mean}"
+        )
     return network, dataclasses.replace(card, input=dataclasses.replace(made.input, size=(size[0], size[1])))
 
 

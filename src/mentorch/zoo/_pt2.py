@@ -1,5 +1,6 @@
 """Programs of `torch.export`, read as data: nothing is unpickled, evaluated or imported."""
 
+import dataclasses
 import json
 import re
 import zipfile
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from mentorch._errors import MentorchError, RunError, UsageError
 from mentorch.networks import build
-from mentorch.zoo._card import Card
+from mentorch.zoo._card import Card, from_json
 from mentorch.zoo._program import DTYPES, program_of
 
 _DAMAGED = (OSError, KeyError, IndexError, TypeError, ValueError, RuntimeError, zipfile.BadZipFile)
@@ -24,7 +25,7 @@ def from_pt2(path: str | Path) -> tuple[nn.Module, Card]:
     `torch.export.load` unpickles and evaluates parts of such a file. Here the graph is read as JSON, weights as raw
     numbers, and example inputs not at all; what could only be had by unpickling is an error. Each call that the output
     needs becomes a module, at the address of the module that made it (``fc``), or below it where that made several
-    (``layer1.0.add``).
+    (``layer1.0.add``). What a card in the file says, as `mentorch export` puts it there, its card says as well.
 
     Args:
         path: of one network from images to logits, exported in evaluation mode.
@@ -38,6 +39,7 @@ def from_pt2(path: str | Path) -> tuple[nn.Module, Card]:
         with zipfile.ZipFile(path) as archive:
             root, model, content = _graph(archive)
             tensors = _tensors(archive, root, model)
+            carried = _carried(archive, f"{root}extra/card.json", path.stem)
         program = program_of(content, tensors)
         arguments = {"num_classes": program["classes"], "in_channels": program["reads"][0]}
         network = build("exported", **arguments, options={"program": program})
@@ -49,7 +51,15 @@ def from_pt2(path: str | Path) -> tuple[nn.Module, Card]:
         raise RunError(
             f"{path} is no file of torch.export, or a damaged one: {type(error).__name__} {error}"
         ) from error
-    return network, Card(path.stem, "exported", arguments | {"image_size": program["reads"][1:], "program": program})
+    arguments |= {"image_size": program["reads"][1:], "program": program}
+    return network, dataclasses.replace(
+        carried, network="exported", arguments=arguments, structure=(), taps=None, hash=None
+    )
+
+
+def _carried(archive: zipfile.ZipFile, place: str, name: str) -> Card:
+    """The card that the file carries, or one that knows nothing but a name."""
+    return from_json(json.loads(archive.read(place))) if place in archive.namelist() else Card(name, "exported")
 
 
 def _graph(archive: zipfile.ZipFile) -> tuple[str, str, Mapping[str, Any]]:

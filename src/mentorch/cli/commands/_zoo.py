@@ -60,8 +60,12 @@ def add(
     url: Annotated[str | None, typer.Option("--url", help="Where they come from.")] = None,
     classes: Annotated[int, typer.Option("--classes", help="Of NAME:WEIGHTS: how many it knows.")] = 10,
     size: Annotated[int, typer.Option("--size", help="Of NAME:WEIGHTS: side of its images.")] = 32,
-    mean: Annotated[str, typer.Option("--mean", help="Of it and FILE.pt2, per channel.", metavar="A,B,...")] = "0,0,0",
-    std: Annotated[str, typer.Option("--std", help="The same; of values in [0, 1].", metavar="A,B,...")] = "1,1,1",
+    mean: Annotated[
+        str | None, typer.Option("--mean", help="Of it, and of FILE.pt2 without a card.", metavar="A,B,...")
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option("--std", help="The same: per channel, of values in [0, 1].", metavar="A,B,...")
+    ] = None,
     trust: Trust = False,
 ) -> None:
     """Put a network, or all that a run folder kept, into a zoo.
@@ -75,4 +79,5 @@ def add(
     from mentorch.cli import _zoo
 
     facts = {"name": name, "dataset": dataset, "licence": licence, "url": url}
-    _zoo.add(source, root, facts, _zoo.Made(classes, size, _zoo.numbers(mean), _zoo.numbers(std)), trust=trust)
+    given = (None if text is None else _zoo.numbers(text) for text in (mean, std))
+    _zoo.add(source, root, facts, _zoo.Made(classes, size, *given), trust=trust)
