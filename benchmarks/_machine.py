@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ def keep_memory() -> None:
 
 
 def machine() -> str:
-    """Processor, versions and commit."""
+    """Processor, versions, commit, day, and how busy it is."""
     facts = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in facts if line.startswith("model name")]
     packages = [f"{name} {_version(name)}" for name in ("torch", "torchdistill") if _version(name)]
@@ -27,7 +28,8 @@ def machine() -> str:
     processor = f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     python = f"Python {platform.python_version()}"
     load = f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return ", ".join(filter(None, (processor, python, *packages, f"commit {commit.stdout.strip() or 'unknown'}", load)))
+    state = f"commit {commit.stdout.strip() or 'unknown'}", time.strftime("%Y-%m-%d", time.gmtime()), load
+    return ", ".join(filter(None, (processor, python, *packages, *state)))
 
 
 def _version(package: str) -> str:

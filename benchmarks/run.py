@@ -7,11 +7,13 @@
 Each benchmark is a script that can be run alone; its docstring says what is compared with what. A table's place in
 docs/benchmarks.md is between ``<!-- NAME -->`` and ``<!-- /NAME -->``; what stands around it, the commands too, is
 written by people, and so are the tables of other pages, which are only printed.
-Checkouts of peers are named by the environment, see ``peers.py``; with ``PEERS_PYTHON`` an interpreter that has
-torchdistill, for instance ``.venv-peers/bin/python``.
+Checkouts of peers are named by the environment: ``MDISTILLER``, ``REPDISTILLER``, ``KTG``, ``LOGME``, ``TLL`` and
+``KAMAL``; with ``PEERS_PYTHON`` an interpreter that has torchdistill, numba and captum, for instance
+``.venv-peers/bin/python``. Whoever is absent is left out and named.
 """
 
 import argparse
+import itertools
 import os
 import re
 import shlex
@@ -48,9 +50,18 @@ ALL = {
     ),
     "peers": Benchmark(
         "peers.py",
-        ("--pairs resnet56 --steps 4", "--pairs resnet32x4 --steps 2", "--pairs resnet56 --threads 2 --steps 4"),
+        (
+            "--pairs resnet56 --steps 4 --repeats 3",
+            "--pairs resnet32x4 --steps 2 --repeats 2",
+            "--pairs resnet56 --steps 4 --repeats 2 --threads 2",
+        ),
         "--pairs resnet56 --steps 1 --repeats 1 --batch-size 8",
     ),
+    "peers-graph": Benchmark("peers_graph.py", ("--repeats 3",), "--networks tiny --steps 2 --repeats 1"),
+    "peers-scores": Benchmark(
+        "peers_scores.py", ("", "--few"), "--samples 300 --dimensions 32 --classes 5 --repeats 1"
+    ),
+    "peers-kamal": Benchmark("peers_kamal.py", ("--repeats 3",), "--networks small --steps 1 --repeats 1 --zoo 3"),
     "crd": Benchmark("crd.py", ("",), "--samples 2000 --negatives 500 --repeats 1"),
     "graph": Benchmark(
         "graph.py",
@@ -83,7 +94,7 @@ def carry_out(benchmark: Benchmark, arguments: str) -> str:
     Raises:
         SystemExit: if it fails.
     """
-    python = os.environ.get("PEERS_PYTHON", sys.executable) if benchmark.script == "peers.py" else sys.executable
+    python = os.environ.get("PEERS_PYTHON", sys.executable) if benchmark.script[:5] == "peers" else sys.executable
     command = [python, str(HERE / benchmark.script), *shlex.split(arguments)]
     kept = {name: value for name, value in os.environ.items() if name not in KEEP_MEMORY}  # each says what it wants
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=kept)
@@ -93,9 +104,16 @@ def carry_out(benchmark: Benchmark, arguments: str) -> str:
 
 
 def table(printed: list[str]) -> str:
-    """The rows that several calls printed under one head; empty if they print none."""
-    tables = [[line for line in text.splitlines() if line.startswith("|")] for text in printed]
-    return "\n".join(line for i, lines in enumerate(tables) for line in (lines if i == 0 else lines[2:]))
+    """The rows that several calls printed, those under one head together; empty if they print none."""
+    tables: dict[str, list[str]] = {}
+    for text in printed:
+        lines = [line for line in text.splitlines() if line.startswith("|")]
+        for line, after in itertools.zip_longest(lines, lines[1:], fillvalue=""):
+            if after.startswith("|---"):
+                rows = tables.setdefault(f"{line}\n{after}", [])
+            elif not line.startswith("|---"):
+                rows.append(line)
+    return "\n\n".join("\n".join([head, *rows]) for head, rows in tables.items())
 
 
 def put(page: str, name: str, text: str) -> str:
