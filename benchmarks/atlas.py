@@ -33,7 +33,7 @@ def timed(what: str) -> Iterator[None]:
     start = time.process_time()
     yield
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{what}: {time.process_time() - start:.1f} s of CPU, {peak:,.0f} MiB peak so far", flush=True)
+    print(f"| {what} | {time.process_time() - start:.1f} | {peak:,.0f} |", flush=True)
 
 
 def synthetic(store: Store, count: int) -> list[zoo.Entry]:
@@ -56,7 +56,8 @@ def synthetic(store: Store, count: int) -> list[zoo.Entry]:
 def scale(count: int, probes: int, width: int, pairs: int, keep: Path | None) -> None:
     """The real store and the real atlas on synthetic embeddings."""
     frame = Frame("synthetic", probes, "synthetic", 8, width, pairs)
-    print(f"{count:,} networks, {probes} probes, {sum(frame.sizes):,} numbers each")
+    print(f"| {count:,} networks, {probes} probes, {sum(frame.sizes):,} numbers each | CPU s | peak so far, MiB |")
+    print("|---|---|---|")
     folder = Path(tempfile.mkdtemp())
     try:
         store = Store(folder / "embeddings", frame)
@@ -137,18 +138,20 @@ def by_pairs(count: int, side: int) -> None:
     seconds["all pairs, here"] = _all_pairs(frame, count)
     for what, value in seconds.items():
         print(f"{what}: {1000 * value:,.2f} ms")
-    ordered, once = count * (count - 1), count * seconds["one attribution, existing"]
-    maps = ordered * seconds["one pair of maps, existing"]
-    graph = ordered * seconds["one pair of graphs, existing"]
+    ordered, ways = count * (count - 1), ("maps", "graphs")
+    once = count * seconds["one attribution, existing"]
+    existing = [ordered * seconds[f"one pair of {way}, existing"] for way in ways]
+    edge_times = [0.0, count * seconds["edges of one network, existing"]]
     here = count * seconds["its embedding, here"] + seconds["all pairs, here"]
     reading_all = count * seconds["one reading, here"]
-    print(f"{count} networks, maps, existing: {once:,.0f} s to read them, {maps:,.0f} s for {ordered:,} pairs")
-    made = count * seconds["edges of one network, existing"]
-    print(f"{count} networks, graphs, existing: {once + made:,.0f} s to read them, {graph:,.0f} s for the pairs")
-    print(f"{count} networks, here: {reading_all:,.0f} s to read them, {here:,.2f} s for embeddings and all pairs")
-    print(f"comparing: {maps / here:,.0f} times cheaper than maps, {(made + graph) / here:,.0f} than graphs")
-    cheaper = [value / (reading_all + here) for value in (once + maps, once + made + graph)]
-    print(f"in all: {cheaper[0]:,.0f} times cheaper than maps, {cheaper[1]:,.0f} than graphs")
+    print(f"| {count} networks, {PROBES} probes of {side} x {side}, CPU s | existing, maps | existing, graphs | here |")
+    print("|---|---|---|---|")
+    print(f"| reading the networks | {once:,.0f} | {once + edge_times[1]:,.0f} | {reading_all:,.0f} |")
+    print(f"| comparing all pairs | {existing[0]:,.0f} | {existing[1]:,.0f} | {here:,.2f} |")
+    cheaper = [(pairs + own) / here for pairs, own in zip(existing, edge_times, strict=True)]
+    print(f"| here comparing is cheaper, times | {cheaper[0]:,.0f} | {cheaper[1]:,.0f} | |")
+    whole = [(once + own + p) / (reading_all + here) for p, own in zip(existing, edge_times, strict=True)]
+    print(f"| here all is cheaper, times | {whole[0]:,.1f} | {whole[1]:,.1f} | |")
 
 
 def _cost(run: Callable[[], object], repeats: int = 3) -> float:

@@ -111,21 +111,24 @@ def main() -> None:
     centres = torch.randn(asked.classes, asked.dimensions, generator=generator)
     noise = torch.randn(asked.samples, asked.dimensions, generator=generator)
     features = ((0.3 * centres[labels] + noise) * spectrum).relu()
-    print(f"{asked.samples} samples, {asked.dimensions} dimensions, {asked.classes} classes, one thread")
     ours, mine = least(lambda: logme(features, labels), asked.repeats)
     shared = Features(features)
     logme(shared, labels)
     again, _ = least(lambda: logme(shared, labels), asked.repeats)
     arrays = features.double().numpy(), labels.numpy()
-    theirs, value = least(lambda: fixed_point(*arrays), asked.their_repeats)
-    first, published = least(lambda: mackay(*arrays), asked.their_repeats)
-    print(f"MacKay, class by class         {first:7.2f} s   {published:.9f}   {first / ours:.1f} x")
-    print(f"fixed point, class by class    {theirs:7.2f} s   {value:.9f}   {theirs / ours:.1f} x")
-    for name, (seconds, there) in (public(asked.public, *arrays) if asked.public else {}).items():
-        print(f"{name:28}   {seconds:7.2f} s   {there:.9f}   {seconds / ours:.1f} x")
-    print(f"logme                          {ours:7.2f} s   {mine:.9f}")
-    print(f"logme, features factorized     {again:7.2f} s   {'':12}  for other labels of the same samples")
-    print(f"difference to the fixed point      {abs(mine - value):.1e}")
+    rows = {
+        "MacKay's iteration": least(lambda: mackay(*arrays), asked.their_repeats),
+        "published fixed point": least(lambda: fixed_point(*arrays), asked.their_repeats),
+        **(public(asked.public, *arrays) if asked.public else {}),
+        "`logme`": (ours, mine),
+        "`logme`, features factorised already, as for other labels": (again, mine),
+    }
+    print("| samples x dimensions, classes | algorithm | CPU s | times `logme` | value | differs by |")
+    print("|---|---|---|---|---|---|")
+    size = f"{asked.samples:,} x {asked.dimensions:,}, {asked.classes}"
+    for name, (seconds, value) in rows.items():
+        off = f"{abs(value - mine):.0e}" if value != mine else "0"
+        print(f"| {size} | {name} | {seconds:.2f} | {seconds / ours:.1f} | {value:.9f} | {off} |", flush=True)
 
 
 if __name__ == "__main__":

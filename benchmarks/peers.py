@@ -189,8 +189,6 @@ def by_fit(
     clock: list[Callable[[], float]] = []
     seconds: list[float] = []
     cache = TeacherCache(f"{job.cache}/{sorted(options)}") if cached else None
-    if cache is not None:
-        cache.fill(graph, job.batches, progress=False)
     callbacks = [
         mt.On("start", lambda _: clock.append(job.clock())),
         mt.On("epoch", lambda _: seconds.append(clock[0]())),

@@ -62,6 +62,7 @@ ALL = {
         "peers_scores.py", ("", "--few"), "--samples 300 --dimensions 32 --classes 5 --repeats 1"
     ),
     "peers-kamal": Benchmark("peers_kamal.py", ("--repeats 3",), "--networks small --steps 1 --repeats 1 --zoo 3"),
+    "limit": Benchmark("limit.py", ("",), "--pairs resnet56 --batch-size 2 --repeats 1 --no-compile"),
     "crd": Benchmark("crd.py", ("",), "--samples 2000 --negatives 500 --repeats 1"),
     "graph": Benchmark(
         "graph.py",
