@@ -12,8 +12,8 @@ of how many times as fast as the first of the peers each was in the same round.
 ``channels_first`` and float32 is what all projects use, and how the loops above the options train. That all end with
 the same student is checked, also for options that are float32: networks in channels-last format, compiled, with the
 teacher's cache filled. *Teacher in bf16* has a student in float32, *bf16* has all maps in bfloat16; both are only
-timed. Compiling is done in the round that warms up. Folders may also stand in the environment, as ``MDISTILLER`` and
-``REPDISTILLER``.
+timed. In the round that warms up networks are compiled and caches filled. Folders may also stand in the environment, as
+``MDISTILLER`` and ``REPDISTILLER``.
 """
 
 import argparse

@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import nn
 
+from mentorch._reading import at_least_single
+
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -19,7 +21,8 @@ def _stay_frozen(module: M, mode: bool = True) -> M:
 def _forward_in_precision(network: Any, *args: Any, **options: Any) -> Any:
     device = next((parameter.device.type for parameter in network.parameters()), "cpu")
     with torch.autocast(device, network._precision):
-        return network._forward_as_built(*args, **options)
+        output = network._forward_as_built(*args, **options)
+    return torch.utils._pytree.tree_map_only(torch.Tensor, at_least_single, output)
 
 
 def freeze(
@@ -32,7 +35,7 @@ def freeze(
         statistics: what batch normalisation uses: its ``"running"`` statistics, or those of the ``"batch"``
             (some methods ask for it); the running statistics are never updated.
         precision: what it computes in, ``torch.bfloat16`` say, whatever its students compute in: it runs under
-            autocast. Its weights stay as they are, and losses see what it shows as float32.
+            autocast. Its weights stay as they are, and what it says is widened to float32 again.
     """
     network.requires_grad_(False)
     for module in network.modules():  # each part by itself: a student may share it, or somebody may call its train()

@@ -380,6 +380,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory, taught: Path) -> Path:
         ("--protocol", "public"),
         ("--augment", "standard"),
         ("--split-seed", "1"),
+        ("--teacher-precision", "bf16"),
         ("--select", "last", "--epochs", "3"),
     ],
     ids=lambda words: words[0],

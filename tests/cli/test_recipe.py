@@ -116,6 +116,7 @@ CHANGES: dict[str, tuple[list[str], Any, list[str]]] = {
     "teacher_std": (["--teacher-std", "0.5"], [0.5], []),
     "teacher_epochs": (["--teacher-epochs", "2"], 2, []),
     "teacher_train_size": (["--teacher-train-size", "200"], 200, []),
+    "teacher_precision": (["--teacher-precision", "bf16"], "bf16", []),
     "min_teacher_acc": (["--min-teacher-acc", "0.4"], 0.4, []),
     "student": (["--student", "resnet8"], "resnet8", []),
     "student_weights": (["--student-weights", "w.safetensors"], "w.safetensors", []),
@@ -269,6 +270,7 @@ LIMITS = {
     "select": ("worst",),
     "augment": ("strong",),
     "precision": ("16",),
+    "teacher_precision": ("16",),
     "tensorboard": ("perhaps",),
     "teacher_mean": ("a,b",),
 }

@@ -45,6 +45,8 @@ def run(recipe: TransferRecipe, session: Session) -> None:
     with session.hold():
         teachers = {name: _teacher(name, found, recipe, data, session) for name, found in planned.items()}
         for name, teacher in teachers.items():
+            if recipe.teacher_precision == "bf16":
+                freeze(teacher.network, precision=torch.bfloat16)
             _check_teacher(name, teacher, recipe, data, session)
         alone = next(iter(teachers.items())) if len(teachers) == 1 else None
         if recipe.cache != "off":

@@ -11,7 +11,15 @@ from mentorch.cli._recipe import Recipe, option
 
 # an option that would have no effect is an error: field -> losses, one of which a method must have
 _OF_LOSSES: Mapping[str, tuple[str, ...]] = {"kd_supervised": ("kd",), "pkt_supervised": ("pkt",)}
-_OF_TEACHERS = ("teacher", "teacher_mean", "teacher_std", "teacher_epochs", "teacher_train_size", "min_teacher_acc")
+_OF_TEACHERS = (
+    "teacher",
+    "teacher_mean",
+    "teacher_std",
+    "teacher_epochs",
+    "teacher_train_size",
+    "teacher_precision",
+    "min_teacher_acc",
+)
 _OLDER_NAMES = {"distillation": "kd", "pkt+distillation": "kd+pkt", "distillation+pkt": "kd+pkt"}
 
 
@@ -39,6 +47,9 @@ class TransferRecipe(Recipe):
         "stop if the teacher's validation accuracy is lower (a fraction); 1.5 times chance unless given",
         "Networks",
         least=0,
+    )
+    teacher_precision: Literal["32-true", "bf16"] = option(
+        "32-true", "what teachers compute in, whatever the student does: 32-true, bf16", "Machine"
     )
     student: str = option("cnn_tiny", "network by name, or NAME:WEIGHTS", "Networks")
     student_weights: str | None = option(None, "initial weights of the student", "Networks")
