@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mentorch._errors import UsageError
-from mentorch.transferability._checks import check_finite, class_index, one_hot, warn
+from mentorch.transferability._checks import check_finite, class_index, warn
 from mentorch.transferability._info import ScoreInfo
 
 
@@ -45,7 +45,8 @@ def nce(probabilities: Tensor, labels: Tensor) -> Tensor:
         warn(f"nce: {len(seen)} predicted source classes for {len(index)} samples: too few samples of each")
     if len(seen) == 1:
         warn("nce: the source predicts the same class for all samples")
-    joint = one_hot(index, len(sizes)).mT @ one_hot(source, len(seen))  # [C, S], counts
+    pairs = torch.bincount(index * len(seen) + source, minlength=len(sizes) * len(seen))
+    joint = pairs.double().reshape(len(sizes), len(seen))  # [C, S], counts
     information: Tensor = torch.special.xlogy(joint, joint / joint.sum(0)).sum()
     return information / len(index)
 
