@@ -131,9 +131,10 @@ def finetune(entry: zoo.Entry, found: Dataset, options: argparse.Namespace, seed
     return float((answers == test.labels).double().mean())
 
 
-def show(measured: dict[str, dict[str, dict[str, float]]], worth: str) -> None:
+def show(measured: dict[str, dict[str, dict[str, float]]], worth: str, only: tuple[str, ...]) -> None:
     targets = list(measured)
     names = [name for name in measured[targets[0]] if all(worth in measured[t].get(name, {}) for t in targets)]
+    names = [name for name in names if name.startswith(only)]
     if len(names) < 3:
         return
     truth = torch.tensor([[measured[t][n][worth] for t in targets] for n in names], dtype=torch.float64)
@@ -167,6 +168,9 @@ def main() -> None:
     for name, value in {"train": 400, "test": 400, "samples": 200}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--finetune", nargs="*", default=[], metavar="BEGINNING", help="of names of networks to train")
+    parser.add_argument(
+        "--only", nargs="*", default=[""], metavar="BEGINNING", help="of names of networks in the tables"
+    )
     parser.add_argument("--seeds", type=int, default=1, help="repetitions of each fine-tuning")
     options = parser.parse_args()
     fill(options.out / "zoo", Path(os.environ["MENTORCH_WEIGHTS"]))
@@ -187,7 +191,7 @@ def main() -> None:
             path.write_text(json.dumps(measured, indent=1))
             print(f"{name}, {entry.name}: " + ", ".join(f"{t} {row[t]:.3f}" for t in TRUTHS if t in row), flush=True)
     for worth in TRUTHS:
-        show({name: measured[name] for name in options.targets}, worth)
+        show({name: measured[name] for name in options.targets}, worth, tuple(options.only))
 
 
 if __name__ == "__main__":

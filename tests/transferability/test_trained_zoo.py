@@ -1,4 +1,4 @@
-"""Scores against measured truth, on the zoo that the example trains; its table is in docs/transferability.md."""
+"""Scores against measured truth, on the zoo that the example trains; its table is in docs/rankings.md."""
 
 import importlib.util
 from pathlib import Path
