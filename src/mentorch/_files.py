@@ -62,6 +62,19 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     write_atomic(path, write, durable=durable)
 
 
+def append_text(path: Path, text: str) -> None:
+    """Append ``text`` (UTF-8) to a file; a process that is killed may leave a part of it.
+
+    Raises:
+        RunError: if the file cannot be written or the disk is full.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, atomically."""
     write_text(path, json.dumps(value, indent=2, allow_nan=True) + "\n")

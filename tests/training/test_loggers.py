@@ -1,6 +1,7 @@
 """What a run tells the world: whole files, TensorBoard events, and a bar on terminals only."""
 
 import contextlib
+import itertools
 import json
 import os
 import pty
@@ -62,20 +63,74 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").mkdir()
     (tmp_path / "metrics.jsonl" / "x").mkdir()
     with pytest.raises(RunError, match=r"cannot write .*metrics.jsonl"):
-        Files(tmp_path).epoch(History([{"epoch": 1}]))
+        Files(tmp_path, history := History([{"epoch": 1}])).epoch(history)
+
+
+def epochs_in(run: Path) -> list[int]:
+    return [json.loads(line)["epoch"] for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_files_are_written_at_most_once_a_second_and_whole_at_the_end(tmp_path: Path) -> None:
-    files, history = Files(tmp_path), History()
+    files = Files(tmp_path, history := History())
     for epoch in range(1, 6):
         history.records.append({"epoch": epoch})
         files.epoch(history)
-        if epoch == 1:
-            first = (tmp_path / "metrics.jsonl").stat()
-    assert (tmp_path / "metrics.jsonl").stat().st_ino == first.st_ino  # five epochs within a second: one write
+    assert epochs_in(tmp_path) == [1]  # five epochs within a second: one write
     files.close()
-    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4, 5]
+    assert epochs_in(tmp_path) == [1, 2, 3, 4, 5]
+    assert (tmp_path / "history.csv").read_text() == history.to_csv()
+
+
+def test_an_epoch_costs_its_own_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the run is."""
+    clock, written = itertools.count(0.0, 2.0), []
+
+    def counted(write: Callable[..., None], path: Path, text: str, **more: bool) -> None:
+        written.append(len(text))
+        write(path, text, **more)
+
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    for name in ("write_text", "append_text"):
+        monkeypatch.setattr(_loggers, name, partial(counted, getattr(_loggers, name)))
+    files = Files(tmp_path, history := History())
+    for epoch in range(1, 10):
+        history.records.append({"epoch": epoch})
+        files.epoch(history)
+    assert len(set(written)) == 1
+    assert epochs_in(tmp_path) == list(range(1, 10))
+
+
+def test_a_run_that_goes_on_drops_what_a_killed_one_left_half(tmp_path: Path) -> None:
+    """Epochs after the checkpoint, the last of them cut short."""
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n{"epoch": 2}\n{"epo')
+    files = Files(tmp_path, history := History([{"epoch": 1}]))
+    history.records.append({"epoch": 2})
+    files.epoch(history)
+    assert epochs_in(tmp_path) == [1, 2]
+
+
+def test_a_run_that_was_killed_at_its_very_end_has_all_records(tmp_path: Path) -> None:
+    with opened(tmp_path, False, False, history=History([{"epoch": 1}]), epochs=1, steps=1, done=1, step=1, short={}):
+        pass
+    assert epochs_in(tmp_path) == [1]
+    assert (tmp_path / "history.csv").exists()
+
+
+def test_after_a_write_that_failed_files_are_whole_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = Files(tmp_path, history := History([{"epoch": 1}]))
+    files.epoch(history)
+    history.records.append({"epoch": 2})
+
+    def half(path: Path, text: str) -> None:
+        path.write_text(path.read_text() + text[:4])
+        raise RunError("no space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_loggers, "append_text", half)
+        with pytest.raises(RunError, match="no space"):
+            files.close()
+    files.close()
+    assert epochs_in(tmp_path) == [1, 2]
 
 
 def events(run: Path) -> dict[str, list[tuple[int, float]]]:
@@ -211,7 +266,7 @@ def test_names_with_brackets_are_shown_as_they_are(data: MakeData, on_terminal: 
 def test_everything_is_closed_also_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[str] = []
     monkeypatch.setattr(_loggers.TensorBoard, "close", lambda self: closed.append("board"))
-    options: dict[str, Any] = {"epochs": 1, "steps": 1, "done": 0, "step": 0, "short": {}}
+    options: dict[str, Any] = {"history": History(), "epochs": 1, "steps": 1, "done": 0, "step": 0, "short": {}}
 
     def use() -> None:
         with opened(tmp_path, True, False, **options) as (loggers, bar):

@@ -199,6 +199,7 @@ def fit(
                 loop.run if writes else None,
                 tensorboard,
                 progress and fabric.is_global_zero,
+                history=training.history,
                 epochs=epochs,
                 steps=per_epoch,
                 done=(training.epoch - 1) * per_epoch + training.batch,

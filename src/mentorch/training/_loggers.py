@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from mentorch._files import write_text
+from mentorch._files import append_text, write_text
 from mentorch.training._history import History
 
 
@@ -21,33 +21,40 @@ class Logger(Protocol):
 
 
 class Files:
-    """``metrics.jsonl`` and ``history.csv`` of a run folder, rewritten as a whole: never half a line.
+    """``metrics.jsonl`` and ``history.csv`` of a run folder.
 
-    Where epochs are short they are written once a second and at the end; the checkpoints hold the same records.
+    The first is written whole once, with all that the run knows already, and then grows by the epochs since, once a
+    second at most: what a killed process left, a half line too, is gone when the run goes on. The second, whose
+    columns may be other ones with every epoch, is written at the end.
     """
 
-    def __init__(self, run: Path):
-        self.run = run
-        self._history: History | None = None
+    def __init__(self, run: Path, history: History):
+        self.run, self.history = run, history
+        self._kept = 0  # records in the file; none of them is from this process yet
         self._written = -math.inf
 
     def interval(self, step: int, losses: Mapping[str, float]) -> None:
         """Nothing: files are per epoch."""
 
     def epoch(self, history: History) -> None:
-        """Write all records so far, if the last time was a while ago."""
-        self._history = history
+        """Write the records since the last time, if that was a while ago."""
         if time.monotonic() - self._written >= 1.0:
-            self.close()
+            self._write()
 
     def close(self) -> None:
         """Write what was not written yet."""
-        if self._history is None:
-            return
-        lines = "".join(json.dumps(record) + "\n" for record in self._history.records)
-        write_text(self.run / "metrics.jsonl", lines, durable=False)
-        write_text(self.run / "history.csv", self._history.to_csv(), durable=False)
-        self._history, self._written = None, time.monotonic()
+        if self.history.records:
+            self._write()
+            write_text(self.run / "history.csv", self.history.to_csv(), durable=False)
+
+    def _write(self) -> None:
+        kept, self._kept = self._kept, 0  # whole again, should this fail
+        lines = "".join(json.dumps(record) + "\n" for record in self.history.records[kept:])
+        if kept:
+            append_text(self.run / "metrics.jsonl", lines)
+        else:
+            write_text(self.run / "metrics.jsonl", lines, durable=False)
+        self._kept, self._written = len(self.history.records), time.monotonic()
 
 
 class TensorBoard:
@@ -139,6 +146,7 @@ def opened(
     tensorboard: bool,
     progress: bool,
     *,
+    history: History,
     epochs: int,
     steps: int,
     done: int,
@@ -149,7 +157,7 @@ def opened(
     with contextlib.ExitStack() as stack:
         loggers: list[Logger] = []
         if run is not None:
-            files = Files(run)
+            files = Files(run, history)
             stack.callback(files.close)
             loggers.append(files)
             if tensorboard:
