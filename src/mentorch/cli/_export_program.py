@@ -87,7 +87,7 @@ def _named(outputs: Any) -> dict[str, Tensor]:
 
 
 def torch_program(network: nn.Module, card: zoo.Card, target: Path, prepare: bool) -> str:
-    """Write a program of torch.export, compared before it is written, as nothing of its kind is read here.
+    """Write a program of torch.export, compared before it is written: what reads it would unpickle.
 
     Returns:
         what it is, in one line.
