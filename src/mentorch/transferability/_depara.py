@@ -10,7 +10,7 @@ from mentorch._errors import RunError, UsageError
 from mentorch.transferability._explain import Reading, explain
 from mentorch.transferability._info import ScoreInfo
 from mentorch.transferability._lens import LAYER_SELECTION, Lens
-from mentorch.transferability._rank import off_diagonal, standard_ranks
+from mentorch.transferability._ranks import off_diagonal, standard_ranks
 
 
 @dataclass(frozen=True)

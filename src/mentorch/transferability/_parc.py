@@ -8,7 +8,7 @@ from mentorch._math import unit
 from mentorch.transferability._checks import class_index, warn
 from mentorch.transferability._features import Features
 from mentorch.transferability._info import ScoreInfo
-from mentorch.transferability._rank import off_diagonal, standard_ranks
+from mentorch.transferability._ranks import off_diagonal, standard_ranks
 
 
 def parc(features: Tensor | Features, labels: Tensor, *, components: int | None = None) -> Tensor:

@@ -1,197 +1,140 @@
-"""How good a ranking of networks is, and how good one can be by luck."""
+"""The networks of a zoo, ordered by what they promise for a target."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
 
-import torch
-from torch import Tensor
+from mentorch.transferability._evaluation import null_band, weighted_tau
 
-from mentorch._errors import UsageError
-from mentorch.transferability._checks import warn
-from mentorch.transferability._rank import average_ranks
-
-Numbers = Tensor | Sequence[float]
-
-
-def weighted_tau(scores: Numbers, truth: Numbers) -> float:
-    """Kendall's rank correlation where exchanges among the best networks weigh most.
-
-    Weights are hyperbolic, 1 / (rank + 1), additive, by the ranks of both sides in turn, and the two are averaged: the
-    default of scipy. A network whose score or truth is NaN is left out, with a warning. It is not odd: reversed scores
-    do not have the reversed value.
-
-    Args:
-        scores: one per network, shape ``[M]``.
-        truth: what the networks reach on the target, shape ``[M]``.
-
-    Returns:
-        Between -1 and 1, higher is better; ties count half. NaN, with a warning, where all on one side are equal.
-
-    Raises:
-        UsageError: for other lengths, or fewer than 2 networks.
-
-    References:
-        Vigna, "A Weighted Correlation Index for Rankings with Ties", WWW 2015, arXiv 1404.3325.
-
-    >>> weighted_tau([0.1, 0.5, 0.9], [70.0, 80.0, 90.0])
-    1.0
-    """
-    from scipy.stats import weightedtau
-
-    first, second = _pair("weighted_tau", scores, truth)
-    if _constant("weighted_tau", first, second):
-        return math.nan
-    return float(weightedtau(first.numpy(), second.numpy()).statistic)
-
-
-def pearson(scores: Numbers, truth: Numbers) -> float:
-    """Linear correlation of scores and truth, between -1 and 1; NaN as for :func:`weighted_tau`.
-
-    >>> round(pearson([1.0, 2.0, 3.0], [10.0, 20.0, 30.0]), 6)
-    1.0
-    """
-    first, second = _pair("pearson", scores, truth)
-    if _constant("pearson", first, second):
-        return math.nan
-    first, second = (x / x.abs().max() for x in (first - first.mean(), second - second.mean()))
-    return float(torch.clamp(first @ second / (first.norm() * second.norm()), -1, 1))
-
-
-def regret(scores: Numbers, truth: Numbers) -> float:
-    """What choosing the network with the best score costs: the best truth minus that of the choice; lower is better.
-
-    Of networks with equally good scores one is chosen blindly: the mean of their truths counts.
-
-    >>> regret([0.3, 0.9, 0.9], [70.0, 80.0, 90.0])
-    5.0
-    """
-    first, second = _pair("regret", scores, truth)
-    return float(second.max() - second[first == first.max()].mean())
-
-
-def precision_at(scores: Numbers, relevant: Tensor | Sequence[bool], k: int) -> float:
-    """Share of relevant networks among the k best scores; ties at the border count in proportion.
-
-    Args:
-        scores: shape ``[M]``.
-        relevant: which networks are good, bool, shape ``[M]``.
-        k: 1 to M.
-
-    >>> precision_at([3.0, 2.0, 2.0, 1.0], [True, True, False, False], 2)
-    0.75
-    """
-    return _hits(scores, relevant, k) / k
-
-
-def recall_at(scores: Numbers, relevant: Tensor | Sequence[bool], k: int) -> float:
-    """Share of the relevant networks that are among the k best scores; ties at the border count in proportion.
-
-    >>> recall_at([3.0, 2.0, 2.0, 1.0], [True, True, False, False], 2)
-    0.75
-    """
-    return _hits(scores, relevant, k) / int(_flags(relevant).sum())
+PRIORS = ("parameters", "own accuracy")
+"""What is known of a network without looking at the target: rankings that a score has to beat."""
+_FEW = 8
 
 
 @dataclass(frozen=True)
-class Band:
-    """What rankings at random reach.
+class Row:
+    """One network of a ranking.
 
     Attributes:
-        deviation: standard deviation of the weighted tau, whose mean is 0.
-        high: what 5 % of them exceed: a lower value is no evidence for a score.
+        name: by its card.
+        folder: where it is.
+        network: its architecture.
+        dataset: what it was trained on.
+        hash: of its weights.
+        parameters, macs: its size, and multiply-adds for one image at the size that it reads.
+        own: its test accuracy on its own data, by its card.
+        scores: name -> value; NaN where the score says nothing, with a warning.
+        seconds: to load it, run it and score it.
+        warnings: about its numbers.
+        failure: why it has none.
     """
 
-    deviation: float
-    high: float
+    name: str
+    folder: str
+    network: str = ""
+    dataset: str | None = None
+    hash: str | None = None
+    parameters: int | None = None
+    macs: int | None = None
+    own: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
+    failure: str = ""
+
+    def column(self, name: str) -> float:
+        """A score or a prior by name; NaN if it is not known."""
+        known = {"parameters": self.parameters, "own accuracy": self.own}
+        value = known[name] if name in known else self.scores.get(name)
+        return math.nan if value is None else float(value)
 
 
-def null_band(networks: int, *, draws: int = 2000, seed: int = 0) -> Band:
-    """The weighted tau of random rankings, for a zoo of this size and one target.
+@dataclass(frozen=True)
+class Ranking:
+    """Networks, the most promising first.
 
-    The mean over T targets of one zoo varies less, but not by the root of T: its targets share the networks.
-
-    Args:
-        networks: at least 3.
-        draws: random rankings.
-        seed: of the draws.
-
-    >>> round(null_band(11).high, 1)
-    0.5
+    Attributes:
+        rows: ordered by the first score; then those without it; then failures.
+        scores: names of the scores; the first one decides.
+        samples, classes: how many of the target the scores saw.
+        notes: about the target.
     """
-    from scipy.stats import weightedtau
 
-    if networks < 3 or draws < 20:
-        raise UsageError(f"null_band: needs 3 networks and 20 draws or more, got {networks} and {draws}")
-    generator = torch.Generator().manual_seed(seed)
-    truth = torch.arange(networks).numpy()
-    taus = [
-        float(weightedtau(torch.randperm(networks, generator=generator).numpy(), truth).statistic) for _ in range(draws)
-    ]
-    found = torch.tensor(taus, dtype=torch.float64)
-    return Band(float(found.std()), float(found.quantile(0.95)))
+    rows: tuple[Row, ...]
+    scores: tuple[str, ...]
+    samples: int
+    classes: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ranked(self) -> tuple[Row, ...]:
+        """Those that have the score that decides."""
+        return tuple(row for row in self.rows if not row.failure and not math.isnan(row.column(self.scores[0])))
+
+    @cached_property
+    def agreement(self) -> dict[str, dict[str, float]]:
+        """Weighted tau of all pairs of scores and priors, over the networks that have both; NaN for less than 3."""
+        columns = [name for name in (*self.scores, *PRIORS) if any(not math.isnan(r.column(name)) for r in self.ranked)]
+        return {a: {b: self._tau(a, b) for b in columns} for a in columns}
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know before the order is believed."""
+        count = len(self.ranked)
+        found = list(self.notes)
+        if failed := sum(bool(row.failure) for row in self.rows):
+            found.append(f"{failed} of {len(self.rows)} networks cannot be ranked")
+        if count < 3:
+            return (*found, f"{count} networks with a score are no ranking")
+        high = null_band(count).high
+        if count < _FEW:
+            found.append(
+                f"the order of {count} networks is weak: 5 % of random ones reach a weighted tau of {high:.2f}"
+            )
+        first = self.scores[0]
+        for name in self.scores[1:]:
+            tau = self.agreement.get(first, {}).get(name, math.nan)
+            if tau <= high:
+                found.append(f"{first} and {name} agree no more than chance may: weighted tau {tau:.2f}, of {high:.2f}")
+        for prior in PRIORS:
+            tau = self.agreement.get(first, {}).get(prior, math.nan)
+            if tau > max(high, 0.7):
+                found.append(f"{first} orders these networks as their {prior} alone does: weighted tau {tau:.2f}")
+        return (*found, *_close(self.ranked, first))
+
+    def to_plain(self) -> dict[str, Any]:
+        """Everything as JSON has it; numbers that are none are None."""
+        return {
+            "scores": list(self.scores),
+            "samples": self.samples,
+            "classes": self.classes,
+            "warnings": list(self.warnings),
+            "agreement": _plain(self.agreement),
+            "null": null_band(len(self.ranked)).high if len(self.ranked) > 2 else None,
+            "rows": [_plain(asdict(row)) for row in self.rows],
+        }
+
+    def _tau(self, a: str, b: str) -> float:
+        pairs = [(row.column(a), row.column(b)) for row in self.ranked]
+        pairs = [pair for pair in pairs if not any(map(math.isnan, pair))]
+        first, second = zip(*pairs, strict=True) if pairs else ((), ())
+        if len(pairs) < 3 or len(set(first)) == 1 or len(set(second)) == 1:
+            return math.nan
+        return weighted_tau(first, second)
 
 
-def static_baseline(truth: Tensor) -> Tensor:
-    """For each target, the mean rank of every network on the other targets: a ranking that never looks at the target.
-
-    What any score has to beat. It knows the fine-tuning results of the same networks elsewhere, which a score does not.
-
-    Args:
-        truth: what M networks reach on T > 1 targets, shape ``[M, T]``.
-
-    Returns:
-        Higher is better, shape ``[M, T]``.
-
-    Raises:
-        UsageError: for another shape, a single target, or a NaN.
-
-    >>> static_baseline(torch.tensor([[1.0, 2.0, 3.0], [2.0, 3.0, 1.0]]))[:, 2]
-    tensor([0., 1.], dtype=torch.float64)
-    """
-    if truth.ndim != 2 or truth.shape[1] < 2 or truth.isnan().any():
-        raise UsageError(f"static_baseline: needs a full table [M, T] of 2 targets or more, got {list(truth.shape)}")
-    ranks = torch.stack([average_ranks(column) for column in truth.double().unbind(1)], dim=1)
-    return (ranks.sum(1, keepdim=True) - ranks) / (truth.shape[1] - 1)
+def _close(rows: tuple[Row, ...], score: str) -> list[str]:
+    """Networks that the score that decides cannot tell apart."""
+    same = [(a.name, b.name) for a, b in pairwise(rows) if a.column(score) == b.column(score)]
+    return [f"{score} gives {a} and {b} the same value: their order means nothing" for a, b in same]
 
 
-def _pair(name: str, scores: Numbers, truth: Numbers) -> tuple[Tensor, Tensor]:
-    """Both sides in float64, on the CPU, without networks that have a NaN."""
-    first, second = (torch.as_tensor(x, dtype=torch.float64).cpu() for x in (scores, truth))
-    if first.ndim != 1 or first.shape != second.shape:
-        raise UsageError(f"{name}: needs as many scores as truths, got {list(first.shape)} and {list(second.shape)}")
-    there = ~(first.isnan() | second.isnan())
-    if int(there.sum()) < 2:
-        raise UsageError(f"{name}: needs 2 networks or more with a score and a truth, got {int(there.sum())}")
-    if not there.all():
-        warn(f"{name}: {int((~there).sum())} of {len(there)} networks have no score or no truth and are left out")
-    return first[there], second[there]
-
-
-def _constant(name: str, first: Tensor, second: Tensor) -> bool:
-    for what, x in (("scores", first), ("truths", second)):
-        if (x == x[0]).all():
-            warn(f"{name}: all {len(x)} {what} are equal: there is no ranking")
-            return True
-    return False
-
-
-def _flags(relevant: Tensor | Sequence[bool]) -> Tensor:
-    flags = torch.as_tensor(relevant, dtype=torch.bool).cpu()
-    if not flags.any():
-        raise UsageError("precision and recall need a relevant network, got none")
-    return flags
-
-
-def _hits(scores: Numbers, relevant: Tensor | Sequence[bool], k: int) -> float:
-    """Expected number of relevant networks among the k best when ties are broken blindly."""
-    values, flags = torch.as_tensor(scores, dtype=torch.float64).cpu(), _flags(relevant)
-    if values.shape != flags.shape or values.ndim != 1:
-        raise UsageError(f"precision and recall need [M] and [M], got {list(values.shape)} and {list(flags.shape)}")
-    if values.isnan().any():
-        raise UsageError(f"precision and recall need scores, got NaN for {int(values.isnan().sum())} networks")
-    if not 1 <= k <= len(values):
-        raise UsageError(f"precision and recall: k must be between 1 and the {len(values)} networks, not {k}")
-    border = values.sort(descending=True).values[k - 1]
-    above, tied = values > border, values == border
-    return float(flags[above].sum() + flags[tied].double().mean() * (k - above.sum()))
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

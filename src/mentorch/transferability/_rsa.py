@@ -7,7 +7,7 @@ from mentorch._errors import RunError, UsageError
 from mentorch._math import unit
 from mentorch.transferability._features import Features
 from mentorch.transferability._info import ScoreInfo
-from mentorch.transferability._rank import off_diagonal, standard_ranks
+from mentorch.transferability._ranks import off_diagonal, standard_ranks
 
 
 def rsa(features: Tensor | Features, reference: Tensor | Features) -> Tensor:
