@@ -205,6 +205,19 @@ def test_no_text_of_a_graph_is_evaluated(changed: Callable[..., Path], tmp_path:
     assert not marker.exists()
 
 
+def test_a_forged_program_on_a_card_is_a_failure_of_that_entry(file: Path, tmp_path: Path):
+    network, card = zoo.from_pt2(file)
+    folder = tmp_path / "zoo" / "net"
+    zoo.save(network, folder, card)
+    forged = json.loads((folder / "card.json").read_text())
+    call = forged["arguments"]["program"]["calls"][-1]
+    call |= {"operator": "torch.os.system", "arguments": [f"touch {tmp_path / 'sprung'}"]}
+    (folder / "card.json").write_text(json.dumps(forged))
+    (entry,) = zoo.entries(tmp_path / "zoo")
+    assert "may not call 'torch.os.system'" in zoo.check(entry).failure
+    assert not (tmp_path / "sprung").exists()
+
+
 def cut(content: bytes) -> bytes:
     return content[: len(content) // 2]
 
