@@ -15,6 +15,7 @@ fewer samples than dimensions, where thuml's fixed point is wrong (its evidence 
 
 import argparse
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -100,7 +101,7 @@ def measure(samples: int, dimensions: int, classes: int, repeats: int, folders: 
         try:
             theirs = code(folders[option], *data)
         except (AbsentError, ModuleNotFoundError) as error:
-            print(f"{option} is left out: {error}")
+            print(f"{option} is left out: {error}", file=sys.stderr)
             continue
         for _, score in code(folders[option], *small).values():
             timed(score)  # compiles

@@ -55,7 +55,8 @@ ALL = {
             "--pairs resnet32x4 --steps 2 --repeats 2",
             "--pairs resnet56 --steps 4 --repeats 2 --threads 2",
         ),
-        "--pairs resnet56 --steps 1 --repeats 1 --batch-size 8",
+        "--pairs resnet56 --steps 1 --repeats 1 --batch-size 8 --loops torchdistill mdistiller RepDistiller "
+        "'loop by hand' '`fit`' '`fit`, channels-last, cached'",
     ),
     "peers-graph": Benchmark("peers_graph.py", ("--repeats 3",), "--networks tiny --steps 2 --repeats 1"),
     "peers-scores": Benchmark(
@@ -81,7 +82,9 @@ ALL = {
         "--pairs tiny --batch-sizes 8 --steps 2 --repeats 1 --loops hand fit",
     ),
     "fast": Benchmark("fast.py", ("",), "--networks tiny --steps 2 --repeats 1 --options plain channels-last"),
-    "together": Benchmark("together.py", ("",), "--pairs tiny --steps 2 --repeats 1"),
+    "together": Benchmark(
+        "together.py", ("--pairs cifar tiny --steps 3 --repeats 2",), "--pairs tiny --steps 2 --repeats 1"
+    ),
     "batched": Benchmark("batched.py", ("--repeats 5",), "--repeats 1 --batch-size 2"),
     "logme": Benchmark("logme.py", ("",), "--samples 2000 --dimensions 256"),
     "atlas": Benchmark("atlas.py", ("pairs", "scale"), "scale --networks 50 --probes 16 --width 8 --pairs 20"),
