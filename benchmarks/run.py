@@ -37,6 +37,10 @@ class Benchmark:
     short: str
 
 
+EAGER = (
+    "torchdistill mdistiller RepDistiller 'loop by hand' '`fit`' '`fit`, channels-last' "
+    "'`fit`, channels-last, teacher in bf16' '`fit`, cached' '`fit`, channels-last, cached'"
+)
 ALL = {
     "step": Benchmark(
         "step.py",
@@ -53,10 +57,9 @@ ALL = {
         (
             "--pairs resnet56 --steps 4 --repeats 3",
             "--pairs resnet32x4 --steps 2 --repeats 2",
-            "--pairs resnet56 --steps 4 --repeats 2 --threads 2",
+            f"--pairs resnet56 --steps 4 --repeats 5 --threads 2 --loops {EAGER}",
         ),
-        "--pairs resnet56 --steps 1 --repeats 1 --batch-size 8 --loops torchdistill mdistiller RepDistiller "
-        "'loop by hand' '`fit`' '`fit`, channels-last, cached'",
+        f"--pairs resnet56 --steps 1 --repeats 1 --batch-size 8 --loops {EAGER}",
     ),
     "peers-graph": Benchmark("peers_graph.py", ("--repeats 3",), "--networks tiny --steps 2 --repeats 1"),
     "peers-scores": Benchmark(
