@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from _machine import keep_memory
 from torch import Tensor, nn
 
 from mentorch import networks, reports, zoo
@@ -122,6 +123,7 @@ def edges(maps: Tensor) -> Tensor:
 
 def by_pairs(count: int, side: int) -> None:
     """Seconds of CPU that a map of a zoo takes as the existing code does it, and here, at the same probes."""
+    keep_memory()
     images = torch.rand(PROBES, 3, side, side, generator=torch.Generator().manual_seed(0))
     nets = [networks.build("cnn_small", num_classes=10).eval() for _ in range(6)]
     seconds = {

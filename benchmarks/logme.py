@@ -20,6 +20,7 @@ import time
 
 import numpy as np
 import torch
+from _machine import keep_memory
 
 from mentorch.transferability import Features, logme
 
@@ -104,6 +105,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--public", help="a folder with LogME.py of thuml/LogME")
     asked = parser.parse_args()
+    keep_memory()
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(asked.classes, (asked.samples,), generator=generator)
