@@ -1,5 +1,7 @@
 """Networks with statistics worth testing, and sums that do not depend on the order of their terms."""
 
+import copy
+from collections import Counter, defaultdict
 from collections.abc import Callable
 
 import pytest
@@ -7,6 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from mentorch.networks import cost
+from mentorch.structure import Plan, Split, plan, reset, slim, split, zero
+from mentorch.structure._spaces import signatures
 
 
 class Exact(TorchFunctionMode):
@@ -84,3 +90,88 @@ def lively() -> Callable[[nn.Module], nn.Module]:
         return network.double().eval()
 
     return enliven
+
+
+@pytest.fixture(scope="session")
+def cut() -> Callable[[nn.Module, Split], tuple[nn.Module, nn.Module]]:
+    """``cut(network, split)``: the network with its reset part at zero, and what is left of it."""
+
+    def halves(network: nn.Module, s: Split) -> tuple[nn.Module, nn.Module]:
+        forgetful = copy.deepcopy(network)
+        reset(forgetful, s, law=zero)
+        return forgetful, slim(forgetful, s)
+
+    return halves
+
+
+@pytest.fixture(scope="session")
+def shuffled() -> Callable[[nn.Module, Plan], nn.Module]:
+    """``shuffled(network, plan)``: the network with channels that go the same ways in another order."""
+
+    def shuffle(network: nn.Module, p: Plan) -> nn.Module:
+        order = list(range(len(p.space_of)))
+        for channels in signatures(p.axes).values():
+            if p.spaces[p.space_of[channels[0]]].pinned is None:
+                drawn = torch.randperm(len(channels)).tolist()
+                for channel, i in zip(channels, drawn, strict=True):
+                    order[channel] = channels[i]
+        other = copy.deepcopy(network)
+        tensors = dict([*other.named_parameters(), *other.named_buffers()])
+        for (name, dim), axis in p.axes.items():
+            if name in tensors:
+                data, index = tensors[name].data, _moved(axis.channels, order)
+                groups = axis.groups if dim else 1
+                parts = zip(data.chunk(groups), index.chunk(groups), strict=True)
+                tensors[name].data = torch.cat([x.index_select(dim, i % x.shape[dim]) for x, i in parts])
+        return other
+
+    return shuffle
+
+
+def _moved(channels: tuple[int, ...], order: list[int]) -> Tensor:
+    """For each index the one whose channel takes its place: of the n-th index of a channel, the other's n-th."""
+    places, seen = defaultdict(list), Counter()
+    for i, channel in enumerate(channels):
+        places[channel].append(i)
+    found = []
+    for channel in channels:
+        found.append(places[order[channel]][seen[channel]])
+        seen[channel] += 1
+    return torch.tensor(found)
+
+
+@pytest.fixture(scope="session")
+def follows(cut, shuffled):
+    """``follows(network, x, keep, seed)``: its plan; removing and reordering channels by it leaves the function."""
+
+    def check(network, x, keep, seed=0):
+        torch.manual_seed(seed)
+        p = plan(network, x)
+        expected = network(x)
+        other = shuffled(network, p)
+        torch.testing.assert_close(other(x), expected, rtol=1e-10, atol=1e-10)
+        s = split(p, keep, mode="random", seed=seed)
+        dense, small = cut(network, s)
+        torch.testing.assert_close(small(x), dense(x), rtol=1e-10, atol=1e-10)
+        assert {name: tuple(tensor.shape) for name, tensor in small.state_dict().items()} == s.shapes
+        assert [cost(net, x).macs for net in (network, small)] == [p.cost(of.shapes)[1] for of in (p, s)]
+        return p, other, small
+
+    return check
+
+
+class Call(nn.Module):
+    """A layer, any function behind it, and a layer that reads what it returns."""
+
+    def __init__(self, function, width=6, returned=None):
+        super().__init__()
+        self.layer, self.function, self.out = nn.Conv2d(3, width, 1), function, nn.Conv2d(returned or width, 2, 1)
+
+    def forward(self, x):
+        return self.out(self.function(self.layer(x)))
+
+
+@pytest.fixture(scope="session")
+def call() -> type[Call]:
+    """``call(function, width=6, returned=width)``: a function of channels between two convolutions of a pixel."""
+    return Call

@@ -14,17 +14,6 @@ from mentorch.structure import plan, split
 IMAGE = torch.zeros(1, 3, 16, 16)
 
 
-class Call(nn.Module):
-    """A layer, and any function behind it."""
-
-    def __init__(self, function, width=6):
-        super().__init__()
-        self.layer, self.function, self.out = nn.Conv2d(3, width, 1), function, nn.Conv2d(width, 2, 1)
-
-    def forward(self, x):
-        return self.out(self.function(self.layer(x)))
-
-
 def space(p, name):
     return next(space for space in p.spaces if space.name == name)
 
@@ -65,14 +54,6 @@ def test_options_of_the_example_do_not_matter():
     assert plan(network, torch.randn(4, 3, 24, 24)).axes == plan(network, IMAGE).axes
 
 
-def test_padded_shortcuts_join_the_channels_in_the_middle():
-    p = plan(build("resnet8", num_classes=7), IMAGE)
-    sizes = {s.name: s.size for s in p.spaces}
-    assert (sizes["conv1"], sizes["layer2.0.conv2"], sizes["layer3.0.conv2"]) == (16, 16, 32)
-    row = p.axes["layer2.0.conv2.weight", 0].channels
-    assert row[8:24] == p.axes["conv1.weight", 0].channels
-
-
 def test_shared_layers_tie_what_they_read_and_make():
     class Twice(nn.Module):
         def __init__(self):
@@ -86,56 +67,8 @@ def test_shared_layers_tie_what_they_read_and_make():
     assert p.axes["a.weight", 0] == p.axes["b.weight", 0] == p.axes["b.weight", 1]
 
 
-@pytest.mark.parametrize(
-    "function",
-    [
-        lambda x: F.relu(x, inplace=True) + 1,
-        lambda x: x.mul_(2).clamp(0, 6),
-        lambda x: F.interpolate(F.max_pool2d(x, 2), scale_factor=2),
-        lambda x: torch.cat(x.chunk(2, 1)[::-1], 1),
-        lambda x: x * x.mean((2, 3), keepdim=True).sigmoid(),
-        lambda x: x.flip(1).roll(1, 2).contiguous(),
-        lambda x: F.pad(x, (1, 1, 1, 1)),
-        lambda x: x[:, :, ::2].permute(0, 2, 3, 1).transpose(3, 1).transpose(2, 3),
-        lambda x: torch.stack([x, x.neg()]).sum(0),
-        lambda x: F.pixel_unshuffle(F.pixel_shuffle(x.repeat(1, 4, 1, 1), 2), 2)[:, : x.shape[1]],
-    ],
-)
-def test_operations_that_leave_channels_apart(function):
-    p = plan(Call(function), IMAGE)
-    assert (space(p, "layer").size, space(p, "layer").pinned) == (6, None)
-
-
-@pytest.mark.parametrize(
-    "function",
-    [
-        lambda x: F.group_norm(x, 2),
-        lambda x: F.normalize(x, dim=1),
-        lambda x: x.softmax(1),
-        lambda x: x - x.mean(1, True),
-    ],
-)
-def test_channels_that_are_normalised_together_stay(function):
-    assert "together" in (reason := space(plan(Call(function), IMAGE), "layer").pinned) or "summed over" in reason
-
-
-def test_gated_halves_are_one_space():
-    class Gated(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a, self.b = nn.Conv2d(3, 12, 1), nn.Conv2d(6, 2, 1)
-
-        def forward(self, x):
-            value, gate = self.a(x).chunk(2, 1)
-            return self.b(value * gate.sigmoid())
-
-    p = plan(Gated(), IMAGE)
-    assert space(p, "a").size == 6
-    assert split(p).shapes["a.weight"] == (6, 3, 1, 1)
-
-
-def test_widths_written_into_code_are_found_out_and_pinned():
-    p = plan(Call(lambda x: torch.cat(x.split([2, 4], 1), 1)), IMAGE)
+def test_widths_written_into_code_are_found_out_and_pinned(call):
+    p = plan(call(lambda x: torch.cat(x.split([2, 4], 1), 1)), IMAGE)
     assert space(p, "layer").pinned == "the code of the network cannot have fewer"
 
 
@@ -177,20 +110,20 @@ def test_several_inputs_and_outputs():
         (lambda x: x.view(1, 7, 16, 16), "Call cannot be traced: shape"),
     ],
 )
-def test_what_is_not_understood_is_an_error_with_its_module(function, message):
+def test_what_is_not_understood_is_an_error_with_its_module(function, message, call):
     with pytest.raises(UsageError, match=message), warnings.catch_warnings():
-        plan(Call(function), IMAGE)
+        plan(call(function), IMAGE)
 
 
-def test_the_module_that_fails_is_named():
-    network = nn.Sequential(nn.Conv2d(3, 4, 1), Call(lambda x: torch.cumsum(x, 1)))
+def test_the_module_that_fails_is_named(call):
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), call(lambda x: torch.cumsum(x, 1)))
     network[1].layer = nn.Conv2d(4, 6, 1)
     with pytest.raises(UsageError, match="module '1' calls cumsum"):
         plan(network, IMAGE)
 
 
-def test_unused_parameters_are_an_error():
-    network = Call(F.relu)
+def test_unused_parameters_are_an_error(call):
+    network = call(F.relu)
     network.spare = nn.Linear(3, 3)
     with pytest.raises(UsageError, match=r"parameter 'spare.weight' is not used in evaluation mode"):
         plan(network, IMAGE)

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mentorch._errors import RunError, UsageError
 from mentorch.networks import CNN, build
-from mentorch.structure import plan, reset, resize, slim, split, zero
+from mentorch.structure import plan, resize, slim, split
 from mentorch.structure._split import keep_channels
 
 NAMES = (
@@ -92,16 +92,9 @@ class Flat(nn.Module):
         return self.fc2(F.relu(self.fc1(torch.flatten(x, 1))))
 
 
-def cut(network, s):
-    """The network with its reset part at zero, and what is left of it."""
-    forgetful = copy.deepcopy(network)
-    reset(forgetful, s, law=zero)
-    return forgetful, slim(forgetful, s)
-
-
 @pytest.mark.parametrize("keep", [0.3, 0.5, 0.8])
 @pytest.mark.parametrize("name", NAMES)
-def test_zeroed_reset_part_computes_what_the_slim_network_does_to_the_bit(name, keep, lively, exact):
+def test_zeroed_reset_part_computes_what_the_slim_network_does_to_the_bit(name, keep, lively, exact, cut):
     network = lively(build(name, num_classes=7))
     s = split(plan(network, torch.zeros(1, 3, 8, 8)), keep)
     dense, small = cut(network, s)
@@ -113,7 +106,7 @@ def test_zeroed_reset_part_computes_what_the_slim_network_does_to_the_bit(name, 
 
 @pytest.mark.parametrize("keep", [0.5, 0.8])
 @pytest.mark.parametrize("make", [Decoder, Transformer, Flat])
-def test_other_operations(make, keep, lively):
+def test_other_operations(make, keep, lively, cut):
     torch.manual_seed(0)
     network = lively(make())
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
@@ -122,15 +115,8 @@ def test_other_operations(make, keep, lively):
     assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in network.parameters())
 
 
-def test_heads_are_cut_whole():
-    network = Transformer()
-    small = slim(network, split(plan(network, torch.zeros(1, 3, 8, 8)), 0.5))
-    assert (small.block.num_heads, small.block.head_dim, tuple(small.block.qkv.weight.shape)) == (2, 3, (18, 12))
-    assert network.block.num_heads == 4
-
-
 @pytest.mark.parametrize("name", ["resnet20", "mobilenet_v2", "wrn_16_2", "shufflenet_v2", "shufflenet_v1"])
-def test_any_choice_of_channels_passes_not_only_the_first(name, lively, exact):
+def test_any_choice_of_channels_passes_not_only_the_first(name, lively, exact, cut):
     network = lively(build(name, num_classes=7))
     p = plan(network, torch.zeros(1, 3, 8, 8))
     generator = torch.Generator().manual_seed(5)

@@ -54,15 +54,15 @@ def transposed(
     inputs = trace.along(input, 1)
     kernel = torch.zeros(1, 1, *weight.shape[2:])
     shape = func(blank(input), kernel, None, stride, padding, output_padding, 1, dilation).shape
-    if groups > 1 and groups == weight.shape[0]:
-        outputs = _depthwise(trace, weight, inputs, 1)
-        if weight.shape[1] != 1:
-            raise UsageError(f"{trace.where} is a transposed convolution with several filters per channel: no rule")
-    elif groups > 1:
-        raise UsageError(f"{trace.where} is a transposed convolution of {groups} groups, for which there is no rule")
-    else:
+    if groups == 1:
         trace.note(weight, 0, inputs)
         outputs = trace.create(weight, 1, weight.shape[1])
+    elif groups != weight.shape[0]:
+        raise UsageError(f"{trace.where} is a transposed convolution of {groups} groups, for which there is no rule")
+    elif weight.shape[1] != 1:
+        raise UsageError(f"{trace.where} is a transposed convolution with several filters per channel: no rule")
+    else:
+        outputs = _depthwise(trace, weight, inputs, 1)
     trace.note(bias, 0, outputs)
     _count(trace, weight, math.prod(input.shape[2:]))
     return trace.numbered(outputs, (input.shape[0], 1, *shape[2:]), 1)

@@ -28,13 +28,13 @@ LAYERS = _by_name(
 TENSORS = _by_name(
     {
         # each element becomes another value of the same channel
-        """relu relu6 leaky_relu rrelu elu selu celu gelu silu mish sigmoid logsigmoid tanh tanhshrink hardtanh
+        """relu relu6 leaky_relu rrelu elu selu celu gelu silu mish sigmoid log_sigmoid tanh tanhshrink hardtanh
         hardswish hardsigmoid hardshrink softshrink softsign softplus threshold clamp clip abs neg exp log log1p sqrt
         rsqrt square pow reciprocal erf sin cos sign dropout dropout1d dropout2d dropout3d alpha_dropout
         feature_alpha_dropout contiguous clone detach to type type_as float double half bfloat16 requires_grad
         nan_to_num""": tensors.same,
         # elements in one place belong together
-        """add radd iadd sub subtract rsub isub mul multiply rmul imul div divide true_divide truediv rtruediv itruediv
+        """add radd iadd sub subtract rsub isub mul multiply rmul imul div divide true_divide truediv rdiv idiv
         maximum minimum where lerp addcmul addcdiv masked_fill""": tensors.pair,
         # elements change their place only
         """view view_as reshape reshape_as flatten unflatten permute transpose swapaxes swapdims movedim moveaxis t
@@ -45,9 +45,10 @@ TENSORS = _by_name(
         "pad": tensors.pad_channels,
         # positions are mixed, channels are not
         """max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_max_pool1d adaptive_max_pool2d
-        adaptive_max_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d lp_pool1d lp_pool2d interpolate
-        upsample""": tensors.pool,
-        "mean sum amax amin": tensors.reduce,
+        adaptive_max_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d lp_pool1d lp_pool2d lp_pool3d
+        interpolate""": tensors.pool,
+        "mean sum amax amin logsumexp": tensors.reduce,
+        "glu": tensors.gated,
         "softmax log_softmax softmin": tensors.softmax,
         "matmul rmatmul bmm": tensors.product,
         "scaled_dot_product_attention": tensors.attention,

@@ -58,6 +58,11 @@ def pair(trace: "Trace", func: "Rule", *args: Any, **named: Any) -> Tensor:
     return number(result.expand(shape))
 
 
+def gated(trace: "Trace", func: "Rule", input: Tensor, dim: int = -1) -> Tensor:  # noqa: A002
+    """One half times a function of the other."""
+    return pair(trace, func, *(number(half) for half in plain(input).chunk(2, dim)))
+
+
 def move(trace: "Trace", func: "Rule", *args: Any, **named: Any) -> Any:
     """Executed as it is; constants that come along are no channels."""
 
@@ -92,17 +97,25 @@ def pad_channels(
     mode: str = "constant",
     value: Any = None,
 ) -> Tensor:
-    """Padding positions adds nothing; padding channels makes new ones, which are zero until something is added."""
+    """Padding positions adds nothing; padding channels makes new ones, which are zero until something is added.
+
+    Fewer of them fit a smaller network where their numbers are attributes of the module, ``before`` and ``after``.
+    """
     before, after = (
         (pad[2 * (input.ndim - 2)], pad[2 * (input.ndim - 2) + 1]) if len(pad) > 2 * (input.ndim - 2) else (0, 0)
     )
     if input.ndim < 3 or before + after == 0:
         fill = {"value": -1.0} if mode == "constant" else {}
         return number(func(plain(input), pad, mode, **fill))
-    name = f"{trace.stack[-1]}:pad"
-    created = trace.create(name, 0, before + after)
-    first = len(created) * before // (before + after)
-    trace.attributes[trace.stack[-1]] = {"before": first, "after": len(created) - first}
+    path = trace.stack[-1]
+    own = vars(trace.network.get_submodule(path))
+    if (own.get("before"), own.get("after")) == (before, after):
+        created = trace.create(f"{path}:pad", 0, before + after)
+        first = len(created) * before // (before + after)
+        trace.attributes[path] = {"before": first, "after": len(created) - first}
+    else:
+        created, first = trace.ties.fresh(before + after), before
+        trace.pin(created, f"padded by {trace.where}, which does not say with how many: before, after")
     channels = torch.cat([created[:first], trace.along(input, 1), created[first:]])
     shape = func(blank(input), pad[: 2 * (input.ndim - 2)], mode).shape
     return trace.numbered(channels, (input.shape[0], 1, *shape[2:]), 1)

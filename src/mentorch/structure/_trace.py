@@ -181,6 +181,10 @@ class Trace(TorchFunctionMode):
 
     def _enter(self, name: str, module: nn.Module, args: Any) -> None:
         self.stack.append(name)
+        if isinstance(module, nn.modules.instancenorm._InstanceNorm) and args:
+            # it compares its input with what it says of itself, which the trace of a smaller network makes wrong
+            module.num_features = channels = args[0].shape[args[0].ndim - module._get_no_batch_dim()]
+            self.attributes[name] = {"num_features": channels}
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
         self.stack.pop()
