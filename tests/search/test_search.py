@@ -188,17 +188,6 @@ def test_the_study_of_another_search_is_refused_before_anything_is_trained(
         search(toy(**changed), run, trials=2, **options)
 
 
-def test_results_that_another_search_left_are_not_taken_for_ones_own(toy, run: Path) -> None:
-    (found,) = search(toy(), run, trials=1)
-    (run / "study.journal").unlink()
-    (same,) = search(toy(), run, trials=1, first=[found.candidate])
-    assert same.value == found.value
-    (run / "study.journal").unlink()
-    (failed,) = search(toy(epochs=3), run, trials=1, first=[found.candidate])
-    assert failed.state == "failed"
-    assert "is of another search: choose another folder" in failed.error
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
