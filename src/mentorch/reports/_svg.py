@@ -74,8 +74,13 @@ def pixels(words: str, size: float = 13) -> float:
 
 
 def fit(words: str, room: float, size: float = 13) -> str:
-    """As much of a line of text as there is room for."""
-    return words if pixels(words, size) <= room else shorten(words, max(3, int(room / (0.6 * size))))
+    """As much of a line of text as there is room for; three letters at least."""
+    length = min(len(words), max(3, int(room / (0.6 * size))))
+    found = shorten(words, length)
+    while pixels(found, size) > room and length > 3:  # wide letters among them
+        length -= 1
+        found = shorten(words, length)
+    return found
 
 
 def line_of_text(
@@ -92,7 +97,7 @@ def line_of_text(
     """A line of text; with a halo it stays legible on lines."""
     edge = f"; stroke: {PAPER}; stroke-width: 4; stroke-linejoin: round; paint-order: stroke" if halo else ""
     style = f"fill: {ink}; font-size: {size}px; font-weight: {weight}{edge}"
-    return f'<text x="{x:.1f}" y="{y:.4g}" text-anchor="{anchor}" style="{style}">{escape(words)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" style="{style}">{escape(words)}</text>'
 
 
 def drawing(width: float, height: float, parts: str) -> str:
