@@ -249,6 +249,7 @@ def test_attributions_that_are_all_zero_are_no_score_of_that_network_alone(copy,
         ({"labels": torch.rand(45)}, "one integer class per sample"),
         ({"scores": ()}, "at least one score"),
         ({"scores": (max,)}, "max is not a score"),
+        ({"scores": ("logme",)}, "logme is not a score"),
     ],
 )
 def test_wrong_targets_and_scores_are_errors_at_once(four, target, change, message):

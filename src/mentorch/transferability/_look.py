@@ -96,7 +96,7 @@ def info_of(score: Score) -> ScoreInfo:
         UsageError: for anything else.
     """
     function = getattr(score, "func", score)
-    infos: tuple[ScoreInfo, ...] = getattr(sys.modules.get(function.__module__), "INFO", ())
+    infos: tuple[ScoreInfo, ...] = getattr(sys.modules.get(getattr(function, "__module__", "")), "INFO", ())
     info = next((info for info in infos if info.function is function), None)
     if info is None:
         raise UsageError(f"{getattr(function, '__name__', function)} is not a score of mentorch.transferability")

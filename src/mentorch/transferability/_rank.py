@@ -67,7 +67,8 @@ def rank(
     """
     if not scores:
         raise UsageError("rank needs at least one score, such as mentorch.transferability.logme")
-    asked = {title(score): (score, info_of(score)) for score in scores}
+    infos = [info_of(score) for score in scores]
+    asked = {title(score): (score, info) for score, info in zip(scores, infos, strict=True)}
     index, sizes = class_index("rank", labels, len(images))
     needy = [name for name, (_, info) in asked.items() if "reference" in info.needs]
     if needy and reference is None:
