@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from mentorch import UsageError, fit, networks
 from mentorch.data import LabelSpace, Normalize
 from mentorch.methods import LayerwiseStage, layerwise
-from mentorch.methods._amalgamate._codes import Codes, Seen, read
-from mentorch.methods._amalgamate._relay import Relay
 from mentorch.training import On
 
 SPACE = LabelSpace.union({"a": "uvw", "b": "xy"})
@@ -57,75 +55,6 @@ def test_three_stages_end_in_a_plain_student_that_says_what_the_teachers_say():
     assert not student[0]._forward_hooks
     for name, state in before.items():
         assert all(torch.equal(value, own[name].state_dict()[key]) for key, value in state.items())
-
-
-def features(own: dict[str, nn.Module], student: nn.Module, images: Tensor) -> tuple[Seen, Tensor]:
-    """The view of the second convolution, and what it shows."""
-    shape = read(student.eval(), ["3"], images)[0][0].shape[1:]
-    seen = Seen(own, [{"a": "3", "b": "3", "student": "3"}], [shape], {})
-    return seen, seen(images)["layer0"]
-
-
-def test_principal_components_are_the_optimum_of_the_auto_encoder():
-    own, student = ({n: net.double() for n, net in teachers().items()}, plain(6, 12, classes=5).double())
-    batches = [(images.double(),) for (images,) in TRAIN]
-    seen, x = features(own, student, IMAGES.double())
-    codes = Codes([student[3]], [18]).double()
-    codes.solve(seen, batches)
-    error = nn.functional.mse_loss(codes({"layer0": x})["layer0"], x)
-    rows = x.movedim(1, -1).flatten(0, -2)
-    discarded = torch.linalg.eigvalsh(rows.mT.cov(correction=0))[: 18 - 12].sum() / 18
-    torch.testing.assert_close(error, discarded)
-    gradients = torch.autograd.grad(error, list(codes.parameters()))
-    assert all(gradient.abs().max() < 1e-12 for gradient in gradients)
-
-
-def test_a_wide_code_loses_nothing():
-    own = teachers()
-    student = plain(30, 30, classes=5)
-    seen, x = features(own, student, IMAGES)
-    codes = Codes([student[3]], [18])
-    codes.solve(seen, TRAIN)
-    torch.testing.assert_close(codes({"layer0": x})["layer0"], x, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    "make", [lambda: plain(6, 12, classes=5), lambda: networks.resnet8(5)], ids=["plain", "resnet"]
-)
-def test_folding_leaves_the_function_unchanged(make):
-    student = make().double().eval()
-    paths = [p for p, m in student.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)][:-1]
-    relay = Relay(student, [{"student": path} for path in paths], None)
-    for parameter in relay.adapt.parameters():
-        nn.init.normal_(parameter, std=0.5)
-    handles = [
-        student.get_submodule(path).register_forward_hook(lambda m, args, out, adapter=adapter: adapter(out))
-        for path, adapter in zip(paths, relay.adapt, strict=True)
-    ]
-    expected = student(IMAGES.double())
-    for handle in handles:
-        handle.remove()
-    assert not torch.allclose(student(IMAGES.double()), expected)
-    relay.fold()
-    torch.testing.assert_close(student(IMAGES.double()), expected, rtol=1e-10, atol=1e-10)
-
-
-def test_layers_do_not_influence_each_other():
-    student = plain(6, 12, classes=5)
-    groups = [{"student": "0"}, {"student": "3"}]
-    relay = Relay(student, groups, None)
-    seen = {"inputs": IMAGES[:4], "code0": torch.randn(4, 6, 8, 8), "code1": torch.randn(4, 12, 4, 4)}
-    made = relay(seen)
-    own = {"layer0": ["student.0"], "layer1": ["adapt.0", "student.3"], "output": ["adapt.1", "student.7"]}
-    for name, parts in own.items():
-        made = relay(seen)
-        relay.zero_grad()
-        made[name].square().sum().backward()
-        reached = {key.rpartition(".")[0] for key, p in relay.named_parameters() if p.grad is not None}
-        assert reached == set(parts)
-    # and each alone is that layer on the code before it
-    first = student[3](student[2](torch.relu(relay.adapt[0](seen["code0"]))))
-    torch.testing.assert_close(made["layer1"], first)
 
 
 def test_other_architectures_and_larger_maps():

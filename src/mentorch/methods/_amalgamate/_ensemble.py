@@ -40,6 +40,7 @@ class JointEnsemble(nn.Module):
         check(teachers, space)
         self.teachers = nn.ModuleDict(teachers)
         self.views = dict(views or {})
+        self._view_modules = nn.ModuleDict({k: v for k, v in self.views.items() if isinstance(v, nn.Module)})
         self.loss = kd(blocks=[space.parts[name] for name in teachers])
 
     def forward(self, inputs: Any) -> Tensor:

@@ -1,5 +1,3 @@
-"""``_amalgamate/_ensemble.py``."""
-
 import functools
 
 import pytest
@@ -35,6 +33,24 @@ def test_it_costs_what_its_members_cost():
     assert (found.parameters, found.macs) == tuple(map(sum, zip(*((c.parameters, c.macs) for c in each), strict=True)))
 
 
+def test_views_with_tensors_go_where_it_goes():
+    torch.manual_seed(0)
+    teachers = {"a": networks.cnn_tiny(3), "b": networks.cnn_small(2)}
+    views = {"a": Normalize((0.5,) * 3, (0.5,) * 3), "b": lambda x: 1 - x}
+    together = JointEnsemble(teachers, SPACE, views=views).double().eval()
+    assert views["a"].mean.dtype == torch.float64
+    images = IMAGES.double()
+    expected = together.loss.log_target(teachers["a"](2 * images - 1), teachers["b"](1 - images))
+    torch.testing.assert_close(together(images), expected)
+
+
 def test_wrong_use_is_named():
+    two = {"a": networks.cnn_tiny(3), "b": networks.cnn_small(2)}
     with pytest.raises(UsageError, match="at least two teachers"):
         JointEnsemble({"a": networks.cnn_tiny(3)}, SPACE)
+    with pytest.raises(
+        UsageError, match=r"^the classes of teacher 'c' are unknown: the label space has parts for a, b$"
+    ):
+        JointEnsemble({"a": two["a"], "c": two["b"]}, SPACE)
+    with pytest.raises(UsageError, match=r"teacher 1 shows \[3, 4\], its block has 2 classes"):
+        JointEnsemble({"a": two["a"], "b": networks.cnn_small(4)}, SPACE)(IMAGES)
