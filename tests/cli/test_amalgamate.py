@@ -10,8 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from mentorch import networks, zoo
-from mentorch.cli._specialists import own_samples
-from mentorch.data import LabelSpace, Split, load, only
+from mentorch.data import load, only
 
 from .conftest import call
 
@@ -189,11 +188,6 @@ def test_a_student_whose_head_has_another_width(teachers) -> None:
     assert "knows 5 classes, 'digits' has 9" in result.error
 
 
-def test_labels_that_do_not_count_are_not_learned(teachers) -> None:
-    result = call("amalgamate", "--teachers", *teachers, "--test", "digits")
-    assert "scratch learns from labels" in result.error
-
-
 def test_a_dry_run_draws_every_graph(teachers) -> None:
     words = ("--teachers", *teachers, "--methods", "scratch", "kd", "cfl", "layerwise", "--student", "cnn_medium")
     result = call("amalgamate", *QUICK, *words, "--dry-run")
@@ -203,29 +197,15 @@ def test_a_dry_run_draws_every_graph(teachers) -> None:
     assert not Path("runs").exists()
 
 
-def test_own_samples_have_their_own_numbers():
-    space = LabelSpace.union({"a": "xy", "b": "yz"})
-    split = Split(torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 2, 1]), torch.arange(4))
-    own = own_samples(space, "b", split)
-    assert (own.labels.tolist(), own.index.tolist()) == ([0, 1, 0], [1, 2, 3])
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--teachers", "LOW"), "teachers: amalgamation needs at least two: one alone is for 'mentorch distill'"),
-        ((), "teachers: amalgamation needs at least two"),
         (("--teachers", "LOW", "BARE"), "bare does not say what its classes are: write them into its card"),
         (("--teachers", "LOW", "cnn_small"), "is to be trained: --data names one data set for each of the 2 teachers"),
-        (("--teachers", "x=LOW", "x=HIGH"), "two teachers are called 'x'"),
         (("--teachers", "LOW", "RGB"), "reads images of 3 channels, those of 'digits' have 1"),
-        (("--teachers", "LOW", "HIGH", "--data", "digits+digits"), "a data set is there twice"),
         (("--teachers", "LETTERS", "LETTERS2"), "no class of digits is one of the teachers' (a, b, c"),
         (("--teachers", "LOW", "HIGH", "--classes", "1", "12"), "unknown class '12'"),
-        (("--teachers", "LOW", "HIGH", "--methods", "kd", "pkt"), "unknown method 'pkt'"),
-        (("--teachers", "LOW", "HIGH", "--methods", "kd", "--variant", "kamal"), "variant has no effect"),
-        (("--teachers", "LOW", "HIGH", "--test", "digits"), "knn has no effect with test"),
-        (("--teachers", "LOW", "HIGH", "--weight", "kd=1"), "weight: 'kd' has none"),
     ],
 )
 def test_wrong_use_is_one_line(teachers, tmp_path: Path, words: tuple[str, ...], message: str) -> None:

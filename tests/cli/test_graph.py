@@ -163,7 +163,6 @@ A = {"a": {"network": "cnn_tiny"}}
             {"nodes": A, "edges": [edge(gate={"warmup": {"length": 0.1, "then": {"linar": {}}}})]},
             "unknown gate 'linar'",
         ),
-        ({"nodes": A, "edges": []}, "a graph has edges or a preset: name one of them"),
         ({"nodes": A, "edges": [edge()], "preset": "independent"}, "a graph has edges or a preset"),
         ({"nodes": A, "edges": [edge(loss="crd")]}, "loss CRD: "),
         ({"nodes": A, "edges": [edge(loss="where_correct-pkt")]}, "where_correct goes around dkd, kd, not pkt"),
@@ -260,10 +259,7 @@ def test_each_node_has_its_own_optimiser_schedule_and_place(mentorch, tmp_path: 
 @pytest.mark.parametrize(
     ("node", "complaint"),
     [
-        ({"training": {"epochs": 3}}, "node 'big' cannot have 'epochs' for itself (only optimizer, lr"),
-        ({"training": {"lr": -1}}, "training of node 'big': lr: Input should be greater than 0, got -1"),
         ({"training": {"momentum": 0.9}}, "training of node 'big': momentum has no effect with optimizer adam"),
-        ({"training": {"lr": 1}, "frozen": True}, "training has no effect on node 'big': it is frozen"),
         ({"device": "nowhere"}, "node 'big' cannot live on device 'nowhere'"),
     ],
 )

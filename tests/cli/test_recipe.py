@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mentorch import UsageError
-from mentorch.cli._graph_recipe import GraphRecipe
 from mentorch.cli._recipe import OPTIMIZERS, Recipe, TrainRecipe, check
-from mentorch.cli._transfer import CompareRecipe, DistillRecipe
+from mentorch.cli._transfer import CompareRecipe
 from mentorch.cli._yaml import RECIPES
 
 # The defaults of the comparison toolkit under today's names. On purpose different from it, each with its reason:
@@ -208,12 +206,6 @@ def test_the_example_of_the_toolkit_is_the_translated_run(asked) -> None:
     assert asked(*line.replace(",", "").split()) == recipe
 
 
-def test_the_older_names_of_methods_are_understood() -> None:
-    assert DistillRecipe(method="pkt+distillation").method == "kd+pkt"
-    recipe = CompareRecipe(methods=("distillation", "pkt+distillation", "kd", "pkt"))
-    assert recipe.methods == ("kd", "kd+pkt", "pkt")
-
-
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
@@ -230,23 +222,9 @@ def test_the_older_names_of_methods_are_understood() -> None:
         ({"protocol": "public", "val_fraction": 0.2}, "val_fraction has no effect with protocol public"),
         ({"protocol": "public", "augment": "standard"}, "augment has no effect with protocol public"),
         ({"clip_norm": 1, "clip_value": 1}, "clip_norm and clip_value exclude each other"),
-        (
-            {"methods": "pkt", "set": "temperature=3"},
-            "temperature has no effect with methods pkt (only crd, dist, dkd,",
-        ),
-        ({"temperature": 3}, "unknown option 'temperature': what is set for losses is written 'set: {temperature: "),
-        ({"methods": "kdd"}, "unknown method 'kdd': did you mean 'kd'"),
-        ({"methods": "pkt", "kd_supervised": 1}, "kd_supervised has no effect with methods pkt (only kd)"),
-        ({"methods": "dkd", "set": {"t_squared": False}}, "t_squared has no effect with methods dkd (only kd)"),
-        ({"methods": "kd", "pkt_supervised": 1}, "pkt_supervised has no effect with methods kd (only pkt)"),
-        ({"methods": "scratch", "teacher": "big"}, "teacher has no effect with methods scratch"),
-        ({"methods": "scratch", "min_teacher_acc": 0}, "min_teacher_acc has no effect with methods scratch"),
-        ({"methods": "scratch", "sub_teachers": "mean"}, "sub_teachers has no effect with methods scratch"),
         ({"weight": "kd"}, "weight: 'kd' is not written KEY=VALUE"),
         ({"seeds": "0,1,0"}, "seeds: name at least one, and none twice"),
         ({"seeds": ","}, "seeds: name at least one"),
-        ({"methods": ","}, "methods: name at least one"),
-        ({"teacher": ","}, "teacher: name at least one"),
     ],
 )
 def test_a_choice_without_effect_or_sense_is_refused(values: dict[str, Any], complaint: str) -> None:
@@ -333,20 +311,6 @@ def test_a_recipe_comes_back_from_plain_data_and_from_its_file(tmp_path_factory,
         assert read_recipe(path) == recipe
         write_recipe(path, read_recipe(path))
         assert path.read_bytes() == before
-
-
-def test_a_graph_recipe_comes_back(tmp_path: Path) -> None:
-    values = {
-        "nodes": {"a": {"network": "cnn_tiny"}, "b": {"network": "resnet", "frozen": True, "options": {"depth": 8}}},
-        "edges": [
-            {"source": "labels", "target": "a", "loss": "cross_entropy"},
-            {"source": ["b", "labels"], "target": "a", "loss": {"dkd": {"beta": 2.0}}, "gate": {"linear": {"end": 2}}},
-            {"source": "b", "target": "a", "loss": "kd", "gate": "linear", "name": "soft"},
-        ],
-        "node": "a",
-    }
-    recipe = check(GraphRecipe, values)
-    assert GraphRecipe.model_validate(json.loads(json.dumps(recipe.to_plain()))) == recipe
 
 
 def test_every_field_says_what_it_is_for() -> None:

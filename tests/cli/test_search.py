@@ -69,8 +69,6 @@ def test_a_dry_run_says_what_would_be_searched(mentorch) -> None:
         (("--gates", "thru"), "unknown gate 'thru'"),
         (("--loss", "pkt"), "unknown loss on logits 'pkt'"),
         (("--partners", "resnet21x"), "unknown network 'resnet21x'"),
-        (("--seeds", "0", "1"), "seeds [0] are used by the search already"),
-        (("--evidence", "accuracy", "--scores", "cnn_tiny=1"), "evidence and scores exclude each other"),
         (("--storage", "study.txt"), "storage is a URL, or a path that ends in"),
         (("--scores", "cnn_tiny=1"), "evidence says nothing about partner 'cnn_small'"),
     ],

@@ -84,6 +84,8 @@ class AmalgamateRecipe(Recipe):
         for name in self.weight:
             if name not in ("cfl", "layerwise"):
                 raise ValueError(f"weight: {name!r} has none (cfl and layerwise have one)")
+            if name not in self.methods:
+                raise ValueError(f"weight of {name} has no effect with methods {', '.join(self.methods)}")
         return self
 
     def idle(self, name: str) -> str:

@@ -14,8 +14,7 @@ from mentorch.losses import LossInfo, OptionInfo
 
 _PAPERS = {
     "standardized": "Sun et al., CVPR 2024, arXiv 2403.01427",
-    "where_correct": "Minami et al., ACCV 2020, \
-arXiv 1909.04286",
+    "where_correct": "Minami et al., ACCV 2020, arXiv 1909.04286",
 }
 _KINDS = {
     "sample": "one value per sample",

@@ -69,6 +69,8 @@ class SearchRecipe(Recipe):
     def _searchable(self) -> Self:
         if self.scores and self.evidence != "none":
             raise ValueError("evidence and scores exclude each other")
-        if both := set(self.seeds) & set(self.trial_seeds):
+        if not self.trial_seeds or len(set(self.trial_seeds)) < len(self.trial_seeds):
+            raise ValueError(f"trial_seeds: name at least one, and none twice, got {list(self.trial_seeds)}")
+        if self.finals and (both := set(self.seeds) & set(self.trial_seeds)):
             raise ValueError(f"seeds {sorted(both)} are used by the search already: finals need new ones")
         return self

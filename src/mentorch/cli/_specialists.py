@@ -48,10 +48,10 @@ class Specialist:
 
 def data_sets(recipe: AmalgamateRecipe, names: str) -> dict[str, Dataset]:
     """The data sets of ``A+B``."""
-    found = {name: _data_set(recipe, name) for name in names.split("+")}
-    if len(found) < names.count("+") + 1:
+    parts = names.split("+")
+    if len(set(parts)) < len(parts):
         raise UsageError(f"a data set is there twice in {names!r}")
-    return found
+    return {name: _data_set(recipe, name) for name in parts}
 
 
 def _data_set(recipe: AmalgamateRecipe, name: str) -> Dataset:
