@@ -183,7 +183,8 @@ class Trace(TorchFunctionMode):
         self.stack.append(name)
         if isinstance(module, nn.modules.instancenorm._InstanceNorm) and args:
             # it compares its input with what it says of itself, which the trace of a smaller network makes wrong
-            module.num_features = channels = args[0].shape[args[0].ndim - module._get_no_batch_dim()]
+            unbatched = module._get_no_batch_dim()  # type: ignore[no-untyped-call]
+            module.num_features = channels = args[0].shape[args[0].ndim - unbatched]
             self.attributes[name] = {"num_features": channels}
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
