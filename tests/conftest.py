@@ -53,4 +53,7 @@ def together() -> Iterator[Callable[..., list[dict[str, Any]]]]:
 
         yield ask
         asked.close()
-        assert server.wait(60) == 0
+        try:
+            assert server.wait(60) == 0
+        finally:
+            server.kill()

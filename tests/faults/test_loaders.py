@@ -1,8 +1,10 @@
 """Data loaders whose workers die or fail: one line, and a run that goes on as if nothing had been."""
 
+import gc
+import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,14 @@ def run(folder: Path, photos: Photos, *callbacks: On) -> dict[str, Tensor]:
     torch.manual_seed(3)
     order = torch.Generator().manual_seed(5)
     return train(graph(), folder, DataLoader(photos, BATCH, shuffle=True, num_workers=2, generator=order), callbacks)
+
+
+@pytest.fixture(autouse=True)
+def no_workers_left() -> Iterator[None]:
+    """An error keeps the loader that it came through: its workers would hold what this process has open."""
+    yield
+    gc.collect()
+    assert not multiprocessing.active_children()
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,10 @@ def killable() -> Iterator[Request]:
         yield request
         assert server.stdin is not None
         server.stdin.close()
-        assert server.wait(10) == 0
+        try:
+            assert server.wait(10) == 0
+        finally:
+            server.kill()
 
 
 @pytest.fixture(autouse=True)

@@ -106,28 +106,25 @@ class Loop:
 
     def go(self) -> None:
         """Train until the end."""
-        with named(self._where):
-            self._go()
-
-    def _go(self) -> None:
         training = self.training
-        try:
-            emit(self.callbacks, "start", 1, training)
-            if self.together:
-                _everybody.begin(training, self.fabric.global_rank)
-            if self.random is not None:
-                _checkpoint.set_random_state(self.random, training.generators)
-            while training.epoch <= training.epochs and not training.history.stopped:
-                self._epoch()
-            for name, before in self.identity["frozen"].items():
-                if state_hash(training.graph.nodes[name]) != before:
-                    raise RunError(f"frozen node {name!r} changed during training")
-            if self.together:
-                _everybody.end(training, self.fabric.device)
-        except Exception:
-            emit(self.callbacks, "error", 1, training)
-            raise
-        emit(self.callbacks, "end", 1, training)
+        with named(self._where):
+            try:
+                emit(self.callbacks, "start", 1, training)
+                if self.together:
+                    _everybody.begin(training, self.fabric.global_rank)
+                if self.random is not None:
+                    _checkpoint.set_random_state(self.random, training.generators)
+                while training.epoch <= training.epochs and not training.history.stopped:
+                    self._epoch()
+                for name, before in self.identity["frozen"].items():
+                    if state_hash(training.graph.nodes[name]) != before:
+                        raise RunError(f"frozen node {name!r} changed during training")
+                if self.together:
+                    _everybody.end(training, self.fabric.device)
+            except Exception:
+                emit(self.callbacks, "error", 1, training)
+                raise
+            emit(self.callbacks, "end", 1, training)
 
     def _epoch(self) -> None:
         training = self.training
