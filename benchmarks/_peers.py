@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import os
-import statistics
 import sys
 from collections.abc import Callable, Iterator
 from unittest import mock
@@ -87,9 +86,3 @@ def take_turns(
 def weights(*networks: torch.nn.Module) -> Tensor:
     """All parameters in one vector."""
     return torch.cat([p.detach().flatten() for network in networks for p in network.parameters()])
-
-
-def times_faster(base: list[float], series: list[float]) -> str:
-    """How many times as fast as in the same round of ``base``: median (lowest ... highest)."""
-    ratios = [a / b for a, b in zip(base, series, strict=True)]
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} ... {max(ratios):.2f})"

@@ -13,10 +13,10 @@ import argparse
 import functools
 import statistics
 import tempfile
-import time
 
 import torch
 from _machine import keep_memory
+from _steps import spread, step_of_fit
 
 import mentorch as mt
 from mentorch import networks
@@ -44,30 +44,19 @@ def make(pair: str, batch_size: int, steps: int) -> tuple[torch.nn.Module, torch
     return mt.freeze(teacher), student, Batches(split, batch_size, shuffle=True, augment=augment, views=1)
 
 
-def seconds_per_step(graph: mt.Graph, batches: Batches, cache: TeacherCache | None = None) -> float:
-    """CPU seconds of one step, without what happens once per run."""
-    clock = {}
-    callbacks = [
-        mt.On("start", lambda _: clock.update(start=time.process_time())),
-        mt.On("epoch", lambda _: clock.update(end=time.process_time())),
-    ]
-    optimizer = functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=5e-4)
-    mt.fit(
-        graph, batches, optimizer=optimizer, epochs=1, callbacks=callbacks, progress=False, device="cpu", cache=cache
-    )
-    return (clock["end"] - clock["start"]) / len(batches)
+SGD = functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=5e-4)
 
 
 def once(way: str, pair: str, batch_size: int, steps: int, cache: TeacherCache) -> float:
     """CPU seconds of one step in one of three ways."""
     teacher, student, batches = make(pair, batch_size, steps)
     if way == "alone":
-        return seconds_per_step(mt.methods.supervise(student), batches)
+        return step_of_fit(mt.methods.supervise(student), batches, optimizer=SGD)
     graph = mt.methods.distill(student, teacher, functools.partial(mt.losses.kd, temperature=4.0))
     if way == "live":
-        return seconds_per_step(graph, batches)
+        return step_of_fit(graph, batches, optimizer=SGD)
     cache.fill(graph, batches, progress=False)
-    return seconds_per_step(graph, batches, cache)
+    return step_of_fit(graph, batches, optimizer=SGD, cache=cache)
 
 
 def measure(pair: str, batch_size: int, steps: int, repeats: int) -> str:
@@ -78,11 +67,10 @@ def measure(pair: str, batch_size: int, steps: int, repeats: int) -> str:
             for way, series in times.items():
                 series.append(1e3 * once(way, pair, batch_size, steps, TeacherCache(folder)))
     live, cached, alone = (series[1:] for series in times.values())  # the first round warms up
-    ratios = [a / b for a, b in zip(live, cached, strict=True)]
     bound = statistics.median(a / b for a, b in zip(live, alone, strict=True))
     middle = " | ".join(f"{statistics.median(series):.1f}" for series in (live, cached, alone))
-    spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} ... {max(ratios):.2f})"
-    return f"| {' -> '.join(PAIRS[pair][:2])} | {batch_size} | {middle} | {spread} | {PAIRS[pair][2]} | {bound:.2f} |"
+    faster = spread(live, cached)
+    return f"| {' -> '.join(PAIRS[pair][:2])} | {batch_size} | {middle} | {faster} | {PAIRS[pair][2]} | {bound:.2f} |"
 
 
 def main() -> None:

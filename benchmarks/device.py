@@ -18,6 +18,7 @@ import time
 import torch
 import torch.nn.functional as F
 from _machine import keep_memory, machine
+from _steps import spread
 
 import mentorch as mt
 from mentorch import networks
@@ -139,11 +140,9 @@ def main() -> None:
             graph, first = make(pair, size, 1, device)[0], times[asked.loops[0]]
             for name, series in times.items():
                 middle = statistics.median(series)
-                ratios = [a / b for a, b in zip(first, series, strict=True)]
-                spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} ... {max(ratios):.2f})"
                 rate = work(graph, set(name.split("+"))) * size / middle / 1e12
                 row = (" -> ".join(PAIRS[pair]), size, LOOPS[name], f"{middle * 1e3:.2f}", f"{size / middle:,.0f}")
-                print(f"| {' | '.join(map(str, (*row, spread, f'{rate:.2f}')))} |", flush=True)
+                print(f"| {' | '.join(map(str, (*row, spread(first, series), f'{rate:.2f}')))} |", flush=True)
 
 
 if __name__ == "__main__":

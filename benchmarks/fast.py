@@ -18,6 +18,7 @@ import statistics
 import time
 
 import torch
+from _steps import spread
 from graph import GRAPHS, NETWORKS, make, matrix
 from torch import Tensor
 
@@ -78,7 +79,6 @@ def measure(network: str, kind: str, count: int, options: list[str], steps: int,
             times[name].append(step_time(network, kind, count, steps, each))
     plain = numbers(network, kind, count, set())
     for name, each in asked.items():
-        faster = [a / b for a, b in zip(times["plain"], times[name], strict=True)]
         off = [
             float((a - b).norm() / b.norm()) for a, b in zip(numbers(network, kind, count, each), plain, strict=True)
         ]
@@ -87,7 +87,7 @@ def measure(network: str, kind: str, count: int, options: list[str], steps: int,
             kind,
             name.replace("+", ", "),
             f"{statistics.median(times[name]):.2f}",
-            f"{statistics.median(faster):.2f} ({min(faster):.2f} ... {max(faster):.2f})",
+            spread(times["plain"], times[name]),
             *(f"{share:.0e}" for share in off),
         )
         print(f"| {' | '.join(cells)} |", flush=True)

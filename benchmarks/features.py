@@ -13,13 +13,12 @@ import argparse
 import functools
 import resource
 import statistics
-import subprocess
-import sys
 import time
 
 import torch
 import torch.nn.functional as F
 from _machine import keep_memory
+from _steps import peak_of, spread, step_of_fit
 
 import mentorch as mt
 from mentorch import networks
@@ -112,13 +111,7 @@ def by_hand(graph: mt.Graph, batches: mt.data.Batches, make_optimizer=ADAM) -> f
 
 def by_fit(graph: mt.Graph, batches: mt.data.Batches, make_optimizer=ADAM) -> float:
     """CPU seconds per step, without what happens once per run."""
-    clock = {}
-    callbacks = [
-        mt.On("start", lambda _: clock.update(start=time.process_time())),
-        mt.On("epoch", lambda _: clock.update(end=time.process_time())),
-    ]
-    mt.fit(graph, batches, optimizer=make_optimizer, epochs=1, callbacks=callbacks, progress=False, device="cpu")
-    return (clock["end"] - clock["start"]) / len(batches)
+    return step_of_fit(graph, batches, optimizer=make_optimizer)
 
 
 LOOPS = {"by hand": by_hand, "fit": by_fit}
@@ -132,13 +125,6 @@ def check(method: str, count: int) -> None:
         loop(graph, batches, functools.partial(torch.optim.SGD, lr=1e-3))
         students.append(torch.cat([p.detach().flatten() for p in graph.nodes["student"].parameters()]))
     torch.testing.assert_close(students[0], students[1])
-
-
-def peak_memory(method: str, count: int, loop: str, batch_size: int) -> float:
-    """Peak resident memory in MiB of a fresh process that runs one loop for a few steps."""
-    command = [sys.executable, __file__, "--memory", loop, "--methods", method]
-    command += ["--teachers", str(count), "--batch-size", str(batch_size)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def main() -> None:
@@ -167,11 +153,11 @@ def main() -> None:
                 for name, loop in LOOPS.items():
                     times[name].append(1e3 * loop(*make(method, count, options.batch_size, options.steps)))
             hand, fit = (series[1:] for series in times.values())  # the first round warms up
-            ratios = [b / a for a, b in zip(hand, fit, strict=True)]
-            memory = " / ".join(f"{peak_memory(method, count, name, options.batch_size):.0f}" for name in LOOPS)
+            words = ("--methods", method, "--teachers", count, "--batch-size", options.batch_size)
+            memory = peak_of(__file__, list(LOOPS), *words)
             print(
                 f"| {method} | {count} | {statistics.median(hand):.1f} | {statistics.median(fit):.1f} "
-                f"| {statistics.median(ratios):.3f} ({min(ratios):.3f} ... {max(ratios):.3f}) | {memory} |",
+                f"| {spread(fit, hand, 3)} | {memory} |",
                 flush=True,
             )
 

@@ -22,6 +22,7 @@ import time
 import torch
 import torch.nn.functional as F
 from _machine import keep_memory
+from _steps import spread, step_of_fit
 
 import mentorch as mt
 from mentorch import networks
@@ -138,24 +139,9 @@ def by_fit(made, gates, batches, fast: bool = False) -> float:
                 edges.append(mt.Edge("labels", t, mt.losses.cross_entropy, gate) if s == t else mt.Edge(s, t, KD, gate))
     learning = {name for name, row in zip(names, gates, strict=True) if any(gate != CUT for gate in row)}
     nodes = {n: each if n in learning else mt.freeze(each) for n, each in zip(names, made, strict=True)}
-    clock = {}
-    callbacks = [
-        mt.On("start", lambda _: clock.update(start=time.process_time())),
-        mt.On("epoch", lambda _: clock.update(end=time.process_time())),
-    ]
     optimizer = dict.fromkeys(sorted(learning), SGD)
-    mt.fit(
-        mt.Graph(nodes, edges),
-        batches,
-        optimizer=optimizer,
-        epochs=1,
-        callbacks=callbacks,
-        channels_last=fast,
-        precision="bf16-mixed" if fast else "32-true",
-        progress=False,
-        device="cpu",
-    )
-    return (clock["end"] - clock["start"]) / len(batches)
+    precision = "bf16-mixed" if fast else "32-true"
+    return step_of_fit(mt.Graph(nodes, edges), batches, optimizer=optimizer, channels_last=fast, precision=precision)
 
 
 KD = functools.partial(mt.losses.kd, temperature=1.0)
@@ -190,15 +176,9 @@ def main() -> None:
                     made, batches = make(network, count, options.batch_size, options.steps)
                     times[name].append(1e3 * loop(made, matrix(kind, count), batches))
             series = [each[1:] for each in times.values()]  # the first round warms up
-            ratios = (ratio(series, 0, 2), ratio(series, 2, 1))
+            ratios = (spread(series[0], series[2]), spread(series[2], series[1]))
             cells = (f"{count} x {NETWORKS[network][0]}", kind, *(f"{statistics.median(each):.2f}" for each in series))
             print(f"| {' | '.join((*cells, *ratios))} |", flush=True)
-
-
-def ratio(series: list[list[float]], a: int, b: int) -> str:
-    """Of two series, pair by pair: median (lowest ... highest)."""
-    found = [x / y for x, y in zip(series[a], series[b], strict=True)]
-    return f"{statistics.median(found):.2f} ({min(found):.2f} ... {max(found):.2f})"
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ from unittest import mock
 import torch
 import torch.nn.functional as F
 from _machine import keep_memory, machine
-from _peers import AbsentError, Epoch, add_folders, imported, take_turns, times_faster, weights
+from _peers import AbsentError, Epoch, add_folders, imported, take_turns, weights
+from _steps import spread
 from torch import Tensor, nn
 
 import mentorch as mt
@@ -247,10 +248,10 @@ def measure(pair: str, options: argparse.Namespace) -> None:
         times = take_turns(loops, options.repeats, options.loops[0] if "`fit`" not in options.loops else "`fit`")
     base = next(iter(times))
     for name, series in times.items():
-        spread = times_faster(times[base], series) if name != base else ""
+        faster = spread(times[base], series) if name != base else ""
         speed, step = options.batch_size / statistics.median(series), 1e3 * statistics.median(series)
         start = f"| {' -> '.join(PAIRS[pair])} | {options.threads} | {name} |"
-        print(f"{start} {step:.0f} | {speed:.0f} | {spread} |", flush=True)
+        print(f"{start} {step:.0f} | {speed:.0f} | {faster} |", flush=True)
 
 
 def run(loop: Callable[[Job], float], make: Callable[[str], Job], folder: str) -> tuple[float, Tensor]:

@@ -27,7 +27,8 @@ from unittest import mock
 
 import torch
 from _machine import keep_memory, machine
-from _peers import add_folders, imported, take_turns, times_faster, weights
+from _peers import add_folders, imported, take_turns, weights
+from _steps import spread, step_of_fit
 from torch import Tensor, nn
 
 import mentorch as mt
@@ -109,13 +110,8 @@ def by_fit(job: Job, **options: object) -> tuple[float, Tensor]:
         name: node if i in job.learning else mt.freeze(node, statistics="batch")
         for i, (name, node) in enumerate(zip(names, job.nodes, strict=True))
     }
-    clock: list[float] = []
-    tick = mt.On("start", lambda _: clock.append(time.process_time()))
-    tock = mt.On("epoch", lambda _: clock.append(time.process_time()))
     graph, optimizers = mt.Graph(nodes, edges), {names[i]: SGD for i in job.learning}
-    kept = {"callbacks": [tick, tock], "progress": False, "device": "cpu"}
-    mt.fit(graph, job.batches, optimizer=optimizers, epochs=1, **kept, **options)
-    return (clock[1] - clock[0]) / len(job.batches), job.moved()
+    return step_of_fit(graph, job.batches, optimizer=optimizers, **options), job.moved()
 
 
 FAST = {"channels_last": True, "precision": "bf16-mixed"}
@@ -173,7 +169,7 @@ def main() -> None:
             times = take_turns(loops, options.repeats, "`fit`")
             base = next(iter(times))
             for name, series in times.items():
-                faster = times_faster(times[base], series) if name != base else ""
+                faster = spread(times[base], series) if name != base else ""
                 step = f"{1e3 * statistics.median(series):.2f}"
                 print(f"| 3 x {NETWORKS[network][0]} | {kind} | {name} | {step} | {faster} |", flush=True)
 

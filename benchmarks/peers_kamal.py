@@ -32,7 +32,8 @@ from unittest import mock
 import numpy as np
 import torch
 from _machine import keep_memory, machine
-from _peers import AbsentError, Epoch, add_folders, take_turns, times_faster, weights
+from _peers import AbsentError, Epoch, add_folders, take_turns, weights
+from _steps import spread
 from torch import Tensor, nn
 
 import mentorch as mt
@@ -220,7 +221,7 @@ def main() -> None:
 def show(what: str, which: str, times: dict[str, list[float]]) -> None:
     base = next(iter(times))
     for name, series in times.items():
-        faster = times_faster(times[base], series) if name != base else ""
+        faster = spread(times[base], series) if name != base else ""
         print(f"| {what} | {which} | {name} | {1e3 * statistics.median(series):.1f} | {faster} |", flush=True)
 
 

@@ -23,7 +23,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from _machine import keep_memory, machine
-from _peers import AbsentError, add_folders, imported, times_faster
+from _peers import AbsentError, add_folders, imported
+from _steps import spread
 
 from mentorch import transferability as ours
 
@@ -115,7 +116,7 @@ def measure(samples: int, dimensions: int, classes: int, repeats: int, folders: 
                 f"`{here}`",
                 f"{statistics.median(spent):.3f}",
                 f"{statistics.median(ours_spent):.3f}",
-                times_faster(spent, ours_spent),
+                spread(spent, ours_spent),
                 f"{there:.8f}",
                 f"{value:.8f}",
                 f"{abs(there - value) / abs(value):.0e}",

@@ -67,10 +67,14 @@ ALL = {
     ),
     "peers-kamal": Benchmark("peers_kamal.py", ("--repeats 3",), "--networks small --steps 1 --repeats 1 --zoo 3"),
     "limit": Benchmark("limit.py", ("",), "--pairs resnet56 --batch-size 2 --repeats 1 --no-compile"),
-    "crd": Benchmark("crd.py", ("",), "--samples 2000 --negatives 500 --repeats 1"),
+    "crd": Benchmark("crd.py", ("--repeats 9",), "--samples 2000 --negatives 500 --repeats 1"),
     "graph": Benchmark(
         "graph.py",
-        ("--networks tiny --steps 40 --repeats 7", "--networks small resnet8 --steps 10 --repeats 2"),
+        (
+            "--networks tiny --steps 40 --repeats 7",
+            "--networks small --steps 12 --repeats 3",
+            "--networks resnet8 --steps 5 --repeats 2",
+        ),
         "--networks tiny --steps 2 --repeats 1",
     ),
     "graph-fast": Benchmark(

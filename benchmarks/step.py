@@ -12,13 +12,12 @@ import argparse
 import functools
 import resource
 import statistics
-import subprocess
-import sys
 import time
 
 import torch
 import torch.nn.functional as F
 from _machine import keep_memory
+from _steps import peak_of, spread, step_of_fit
 
 import mentorch as mt
 from mentorch import networks
@@ -67,23 +66,11 @@ def by_hand(teacher, student, batches) -> float:
 def by_fit(teacher, student, batches) -> float:
     """The same through ``fit``; CPU seconds per step, without what happens once per run."""
     graph = mt.methods.distill(student, teacher, functools.partial(mt.losses.kd, temperature=4.0), labels=0.1)
-    clock = {}
-    callbacks = [
-        mt.On("start", lambda _: clock.update(start=time.process_time())),
-        mt.On("epoch", lambda _: clock.update(end=time.process_time())),
-    ]
     make_optimizer = functools.partial(torch.optim.SGD, lr=0.01, momentum=0.9)
-    mt.fit(graph, batches, optimizer=make_optimizer, epochs=1, callbacks=callbacks, progress=False, device="cpu")
-    return (clock["end"] - clock["start"]) / len(batches)
+    return step_of_fit(graph, batches, optimizer=make_optimizer)
 
 
 LOOPS = {"by hand": by_hand, "fit": by_fit}
-
-
-def peak_memory(pair: str, loop: str, batch_size: int) -> float:
-    """Peak resident memory in MiB of a fresh process that runs one loop for a few steps."""
-    command = [sys.executable, __file__, "--memory", loop, "--pairs", pair, "--batch-size", str(batch_size)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def main() -> None:
@@ -109,12 +96,10 @@ def main() -> None:
             for name, loop in LOOPS.items():
                 times[name].append(1e3 * loop(*make(pair, options.batch_size, options.steps)))
         hand, fit = (series[1:] for series in times.values())  # the first round warms up
-        ratios = [b / a for a, b in zip(hand, fit, strict=True)]
-        memory = " / ".join(f"{peak_memory(pair, name, options.batch_size):.0f}" for name in LOOPS)
+        memory = peak_of(__file__, list(LOOPS), "--pairs", pair, "--batch-size", options.batch_size)
         print(
             f"| {PAIRS[pair][0]} -> {PAIRS[pair][1]} | {options.batch_size} | {statistics.median(hand):.2f} "
-            f"| {statistics.median(fit):.2f} | {statistics.median(ratios):.3f} "
-            f"({min(ratios):.3f} ... {max(ratios):.3f}) | {memory} |"
+            f"| {statistics.median(fit):.2f} | {spread(fit, hand, 3)} | {memory} |"
         )
 
 

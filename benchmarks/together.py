@@ -10,9 +10,9 @@ CPU time per step of all students, the two forms alternate in one process.
 import argparse
 import functools
 import statistics
-import time
 
 import torch
+from _steps import spread, step_of_fit
 from step import PAIRS, make
 
 import mentorch as mt
@@ -35,15 +35,9 @@ def trained(teacher, learners, batches) -> float:
         for name in learners
         for edge in (mt.Edge("labels", name, mt.losses.cross_entropy, 0.1), mt.Edge("teacher", name, KD, 0.9))
     ]
-    clock = {}
-    callbacks = [
-        mt.On("start", lambda _: clock.update(start=time.process_time())),
-        mt.On("epoch", lambda _: clock.update(end=time.process_time())),
-    ]
     graph = mt.Graph({"teacher": teacher, **learners}, edges)
     optimizer = dict.fromkeys(learners, SGD)
-    mt.fit(graph, batches, optimizer=optimizer, epochs=1, callbacks=callbacks, progress=False, device="cpu")
-    return (clock["end"] - clock["start"]) / len(batches)
+    return step_of_fit(graph, batches, optimizer=optimizer)
 
 
 def compared(pair: str, count: int, steps: int) -> tuple[float, float]:
@@ -70,14 +64,12 @@ def main() -> None:
     for pair in options.pairs:
         times = [compared(pair, options.students, options.steps) for _ in range(options.repeats)]
         apart, once = zip(*times, strict=True)
-        faster = [a / b for a, b in times]
-        ratio = f"{statistics.median(faster):.2f} ({min(faster):.2f} ... {max(faster):.2f})"
         cells = (
             " -> ".join(PAIRS[pair][:2]),
             str(options.students),
             f"{statistics.median(apart):.1f}",
             f"{statistics.median(once):.1f}",
-            ratio,
+            spread(apart, once),
         )
         print(f"| {' | '.join(cells)} |", flush=True)
 

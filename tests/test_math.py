@@ -13,6 +13,7 @@ from mentorch._math import (
     per_sample,
     products,
     same_shape,
+    squared_error,
     unit,
     z_score,
 )
@@ -84,6 +85,14 @@ def test_per_sample_averages_the_rest():
     x = random(0, 2, 3, 4)
     torch.testing.assert_close(per_sample(x), x.mean((1, 2)))
     assert torch.equal(per_sample(x[:, 0, 0]), x[:, 0, 0])
+
+
+def test_squared_error_is_the_mean_of_each_sample_and_so_is_its_gradient():
+    a, b = random(0, 2, 3, 4).requires_grad_(), random(1, 2, 3, 4)
+    found = squared_error(a, b)
+    torch.testing.assert_close(found, (a.detach() - b).square().mean((1, 2)))
+    (gradient,) = torch.autograd.grad(found.sum(), a)
+    torch.testing.assert_close(gradient, 2 * (a.detach() - b) / 12)
 
 
 def test_same_shape_names_both():

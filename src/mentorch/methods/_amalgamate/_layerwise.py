@@ -13,9 +13,8 @@ from mentorch._edge import Edge
 from mentorch._errors import UsageError, unknown
 from mentorch._freeze import freeze
 from mentorch._graph import Graph, View
-from mentorch._math import full_precision, squared_error
 from mentorch.data import LabelSpace
-from mentorch.losses import Concatenated
+from mentorch.losses import Concatenated, hint
 from mentorch.methods._amalgamate._codes import Coded, Codes, Group, Seen, read, width
 from mentorch.methods._amalgamate._draw import STUDENT, amalgamate, check
 from mentorch.methods._amalgamate._relay import Relay
@@ -148,25 +147,17 @@ def _first(
 
 
 def _code_graph(seen: Seen, codes: Codes, groups: Sequence[Group]) -> Graph:
-    edges = [Edge(f"seen:layer{i}", f"codes:layer{i}", squared, name=group[STUDENT]) for i, group in enumerate(groups)]
+    edges = [Edge(f"seen:layer{i}", f"codes:layer{i}", hint, name=group[STUDENT]) for i, group in enumerate(groups)]
     return Graph({"seen": freeze(_Pass()), "codes": codes}, edges, views={"seen": seen, "codes": seen})
 
 
 def _layer_graph(
     coded: Coded, relay: Relay, groups: Sequence[Group], teachers: Iterable[str], space: LabelSpace
 ) -> Graph:
-    edges = [
-        Edge(f"seen:code{i}", f"{STUDENT}:layer{i}", squared, name=group[STUDENT]) for i, group in enumerate(groups)
-    ]
+    edges = [Edge(f"seen:code{i}", f"{STUDENT}:layer{i}", hint, name=group[STUDENT]) for i, group in enumerate(groups)]
     logits = _MSE(blocks=[space.parts[name] for name in teachers])
     edges.append(Edge(tuple(f"seen:of_{name}" for name in teachers), f"{STUDENT}:output", logits, name="output"))
     return Graph({"seen": freeze(_Pass()), STUDENT: relay}, edges, views={"seen": coded, STUDENT: coded})
-
-
-def squared(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared difference of two features, one value per sample."""
-    student, teacher = full_precision(student, teacher.detach())
-    return squared_error(student, teacher)
 
 
 class _Pass(nn.Module):
