@@ -115,6 +115,8 @@ def finetune(entry: zoo.Entry, found: Dataset, options: argparse.Namespace, seed
     at = networks.embedding(network).removesuffix(":in")
     network.set_submodule(at, nn.Linear(network.get_submodule(at).in_features, len(found.classes)))
     whole = zoo.prepared(network, card).train()
+    if card.input is not None and min(card.input.size) > 64:
+        whole = whole.to(memory_format=torch.channels_last)  # the same sums, in half of the time for such images
     optimizer = torch.optim.SGD(whole.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 8)
     for _ in range(8):

@@ -123,3 +123,35 @@ def test_the_best_network_teaches_a_student_beside_the_student_alone(mentorch, f
     edges = [edge["source"] for edge in rows["suggested"]["graph"]["edges"]]
     assert edges == [["labels"], ["teacher"]]
     assert "teacher -> student: kd" in result.err
+
+
+def test_a_ranking_that_was_stopped_goes_on_with_the_networks_that_are_left(
+    mentorch, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("rank", "--zoo", few, "--samples", 60, "--scores", "ridge", "--no-results", "--name", "r")
+    looked: list[str] = []
+    stops = [KeyboardInterrupt()]
+    load = zoo.Entry.load
+
+    def counted(entry: zoo.Entry, *, trust: bool = False) -> object:
+        if entry.name == "wrn_10_1" and stops:
+            raise stops.pop()
+        looked.append(entry.name)
+        return load(entry, trust=trust)
+
+    monkeypatch.setattr(zoo.Entry, "load", counted)
+    stopped = mentorch(*words)
+    assert stopped.code == 130
+    assert "--resume" in stopped.err
+    before = set(looked) - {"liar"}
+    assert len(before) >= 3
+    looked.clear()
+    assert "already holds a run" in mentorch(*words).error
+    done = mentorch(*words, "--resume")
+    assert done.code == 0, done.err
+    assert f"{len(before)} networks were looked at before" in done.err
+    assert not before & set(looked)
+    found = json.loads(Path("runs/r/results.json").read_text())["rows"]
+    assert mentorch("rank", *words[1:-1], "whole").code == 0
+    whole = json.loads(Path("runs/whole/results.json").read_text())["rows"]
+    assert [{**row, "seconds": 0} for row in found] == [{**row, "seconds": 0} for row in whole]

@@ -21,6 +21,7 @@ from torch import nn
 
 from mentorch import Edge, Graph, freeze, zoo
 from mentorch._files import seal
+from mentorch.cli._rank_rows import Rows
 from mentorch.cli._yaml import read_recipe
 from mentorch.comparison._compare import _kept
 from mentorch.data import Batches, Split, load
@@ -29,7 +30,7 @@ from mentorch.reports import sentence, table
 from mentorch.reports._read import read as read_run
 from mentorch.search._study import load_study, open_study
 from mentorch.training import TeacherCache, _checkpoint
-from mentorch.transferability import Frame, Store
+from mentorch.transferability import Frame, Row, Store
 
 from .mutations import HOSTILE, attack, mutants
 
@@ -271,7 +272,23 @@ def kept(folder: Path) -> Iterator[Target]:
     yield Target(path, lambda: _kept(path), True)
 
 
-FAMILIES = (checkpoint, cache, store, archives, pictures, networks, reports, recipes, studies, kept)
+def rows(folder: Path) -> Iterator[Target]:
+    card = zoo.Card("n", "cnn_tiny", {"num_classes": 3, "in_channels": 1}, input=zoo.Input(1, (8, 8), (0.5,), (0.5,)))
+    zoo.save(build("cnn_tiny", num_classes=3, in_channels=1), folder / "n", card)
+    written = Rows(folder / "rows.jsonl", zoo.entries(folder), ["digits"])
+    for score in (0.25, float("nan")):  # the later row counts
+        written.add(Row("n", str(folder / "n"), scores={"logme": score}, warnings=("few samples",)))
+
+    def read() -> dict[Path, str]:
+        return {place: repr(row) for place, row in written.read().items()}
+
+    def same(seen: dict[Path, str], expected: dict[Path, str]) -> bool:
+        return not seen or seen == expected or "0.25" in seen[folder / "n"]  # of lines that are not whole there is none
+
+    yield Target(written.path, read, True, same)
+
+
+FAMILIES = (checkpoint, cache, store, archives, pictures, networks, reports, recipes, studies, kept, rows)
 
 
 @pytest.mark.parametrize("mutations", [CI, pytest.param(NIGHTLY, marks=pytest.mark.nightly)])

@@ -270,3 +270,15 @@ def test_each_row_is_told_when_it_is_done(four, target):
     ranking = tr.rank(four, *target, on_row=told.append)
     assert {row.name for row in told} == {row.name for row in ranking.rows}
     assert all(row.seconds > 0 for row in told)
+
+
+def test_known_rows_are_taken_as_they_are_and_the_rest_is_looked_at(four, target):
+    whole = tr.rank(four, *target, scores=(tr.ridge,))
+    told = []
+    known = {entry.folder: row for entry in zoo.entries(four) for row in whole.rows[:2] if row.name == entry.name}
+    known = {folder: dataclasses.replace(row, seconds=-1.0) for folder, row in known.items()}
+    again = tr.rank(four, *target, scores=(tr.ridge,), known=known, on_row=lambda row: told.append(row.name))
+    assert [row.name for row in again.rows] == [row.name for row in whole.rows]
+    assert [row.scores for row in again.rows] == [row.scores for row in whole.rows]
+    assert [row.seconds == -1 for row in again.rows] == [True, True, False, False]
+    assert sorted(told) == sorted(row.name for row in whole.rows[2:])

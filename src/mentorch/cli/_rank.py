@@ -19,6 +19,7 @@ from mentorch.cli._engine import engine
 from mentorch.cli._experiment import carry_out
 from mentorch.cli._notation import SCRATCH
 from mentorch.cli._rank_recipe import RankRecipe
+from mentorch.cli._rank_rows import Rows
 from mentorch.cli._run import Session
 from mentorch.cli._terminal import err, out, show_table
 from mentorch.comparison import Method, environment
@@ -64,8 +65,14 @@ def _rank(
     scores: list[Callable[..., Tensor]],
 ) -> Ranking:
     shown = shown.to(_training.device(recipe)) if recipe.alone else shown
+    reference = zoo.load(recipe.reference, trust=recipe.trust) if recipe.reference is not None else None
+    rows = Rows(session.folder / "rows.jsonl", entries, [data.fingerprint, reference and reference[1].hash])
+    known = rows.read()
+    if known:
+        session.tell(f"{len(known)} networks were looked at before")
 
     def tell(row: Row) -> None:
+        rows.add(row)
         first = recipe.scores[0]
         words = row.failure or f"{first} {row.column(first):.4f}  ({row.seconds:.1f} s)"
         session.tell(f"{row.name}: {words}")
@@ -75,13 +82,14 @@ def _rank(
         shown.images,
         shown.labels,
         scores=scores,
-        reference=zoo.load(recipe.reference, trust=recipe.trust) if recipe.reference is not None else None,
+        reference=reference,
         at=recipe.at,
         classes=data.num_classes,
         probes=recipe.probes,
         trust=recipe.trust,
         batch_size=recipe.eval_batch_size,
         engine=engine(recipe.engine, recipe.workers),
+        known=known,
         on_row=tell,
     )
 

@@ -165,4 +165,4 @@ class Session:
 
 def used(folder: Path) -> bool:
     """Whether something was computed in a folder."""
-    return any((folder / part).exists() for part in ("fits", "trials", "results.json"))
+    return any((folder / part).exists() for part in ("fits", "trials", "rows.jsonl", "results.json"))

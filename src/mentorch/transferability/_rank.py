@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ def rank(
     trust: bool = False,
     batch_size: int = 128,
     engine: Engine = here,
+    known: Mapping[Path, Row] | None = None,
     on_row: Callable[[Row], None] | None = None,
 ) -> Ranking:
     """Score every network of a zoo on the same labelled images; one that fails is a row with its reason.
@@ -59,7 +60,9 @@ def rank(
         batch_size: memory only.
         engine: who computes: :func:`here`, or ``partial(in_processes, workers=4)``, or ``partial(on_ray, workers=4)``;
             workers get copies of images and reference, and run on the processor unless these lie elsewhere.
-        on_row: told of each network when it is done.
+        known: rows by folder, from a ranking of the same images by the same scores that was interrupted: these networks
+            are not looked at again.
+        on_row: told of each network when it is done, but not of known ones.
 
     Raises:
         UsageError: if the zoo is not a folder or empty, the labels do not fit or are of one class, a score is not one
@@ -77,8 +80,9 @@ def rank(
     if needy:
         target.known.features  # noqa: B018 - a reference of no use is an error now, not one of every network
     found = list(entries(zoo) if isinstance(zoo, str | Path) else zoo)
-    done: dict[Path, Row] = {}
-    for entry, outcome in engine(partial(_row, target=target, asked=asked), found):
+    done = dict(known or {})
+    left = [entry for entry in found if entry.folder not in done]
+    for entry, outcome in engine(partial(_row, target=target, asked=asked), left):
         row = replace(_facts(entry), failure=outcome) if isinstance(outcome, str) else outcome
         done[entry.folder] = row
         if on_row is not None:
