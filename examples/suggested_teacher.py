@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from trained_zoo import INPUT, SIZE, classes_of, draw, fresh
+from trained_zoo import FACTORS, INPUT, SIZE, classes_of, draw, fresh
 
 from mentorch import Graph, methods
 from mentorch import transferability as tr
@@ -54,12 +54,13 @@ def student(seed: int) -> nn.Module:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zoo", type=Path, default=Path("runs/trained-zoo/zoo"))
-    parser.add_argument("--targets", nargs="+", default=["angle", "light"])
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--targets", nargs="+", default=list(FACTORS))
+    parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
-    print(f"images {SIZE} x {SIZE}\n| target | alone | random teacher | suggested by logme | best of all, by trying |")
-    print("|---|---|---|---|---|", flush=True)
+    print(f"images {SIZE} x {SIZE}, {options.steps} steps, mean of {options.seeds} seeds\n")
+    print("| target | alone | random teacher | suggested by logme | best of all, by trying | weighted tau |")
+    print("|---|---|---|---|---|---|", flush=True)
     for factor in options.targets:
         data, seeds = target(factor), range(options.seeds)
         ranking = tr.rank(options.zoo, data.train.images, data.train.labels, scores=(tr.logme,))
@@ -71,12 +72,14 @@ def main() -> None:
             found[row.name] = sum(learn(graph, data, options.steps, s) for s, graph in zip(seeds, graphs, strict=True))
         means = {name: value / len(seeds) for name, value in found.items()}
         chosen, best = ranking.ranked[0].name, max(means, key=lambda name: means[name])
-        everyone = torch.tensor(list(means.values()))
+        everyone = torch.tensor(list(means.values()), dtype=torch.float64)
+        tau = tr.weighted_tau([row.scores["logme"] for row in ranking.ranked], everyone)
         print(
             f"| {factor} | {sum(alone) / len(alone):.3f} | {everyone.mean():.3f} (sd {everyone.std():.3f}) | "
-            f"{means[chosen]:.3f} ({chosen}) | {means[best]:.3f} ({best}) |",
+            f"{means[chosen]:.3f} ({chosen}) | {means[best]:.3f} ({best}) | {tau:.2f} |",
             flush=True,
         )
+    print(f"\n{len(means)} networks; 5 % of random rankings exceed {tr.null_band(len(means)).high:.2f}")
 
 
 if __name__ == "__main__":

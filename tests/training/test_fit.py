@@ -581,6 +581,21 @@ def test_resume_starts_where_there_is_nothing_yet(deep: MakeGraph, data: MakeDat
         fit(deep(), data(2), optimizer=SGD, epochs=2, run=tmp_path / "other", resume="previous")
 
 
+def test_what_a_killed_run_would_have_dropped_is_dropped_when_it_goes_on(
+    deep: MakeGraph, data: MakeData, tmp_path: Path
+) -> None:
+    kept = tmp_path / "checkpoints"
+    fit(deep(), data(2), optimizer=SGD, epochs=2, run=tmp_path)
+    files = sorted(kept.rglob("*"))
+    shutil.copytree(max(kept.iterdir()), kept / "000000001")
+    (kept / ".writing-dead").mkdir()
+    with pytest.raises(RunError):  # whoever asks for something else changes nothing
+        fit(deep(), data(2), optimizer=ADAM, epochs=2, run=tmp_path, resume=True)
+    assert len(list(kept.iterdir())) == 4
+    fit(deep(), data(2), optimizer=SGD, epochs=2, run=tmp_path, resume=True)
+    assert sorted(kept.rglob("*")) == files
+
+
 def test_the_previous_checkpoint_leads_to_the_same_bits(deep: MakeGraph, data: MakeData, tmp_path: Path) -> None:
     options: dict[str, Any] = {"optimizer": ADAM, "epochs": 3, "run": tmp_path, "checkpoint_every": 2}
     graph = deep()

@@ -90,11 +90,16 @@ def save(folder: Path, step: int, state: Mapping[str, Any]) -> Path:
         have = steps(folder)
         kept = f"the checkpoint of step {have[-1]} is intact" if have else "there is no earlier checkpoint"
         raise RunError(f"cannot write a checkpoint to {folder}: {error.strerror or error}; {kept}") from error
+    tidy(folder)
+    return final
+
+
+def tidy(folder: Path) -> None:
+    """Drop all but the last two checkpoints, and what writers that were killed left."""
     for old in steps(folder)[:-KEEP]:
         shutil.rmtree(folder / f"{old:09d}", ignore_errors=True)
     for leftover in folder.glob(".writing-*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    return final
 
 
 def _write(path: Path, data: bytes) -> None:

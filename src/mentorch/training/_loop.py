@@ -82,6 +82,8 @@ class Loop:
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             what = " ".join(str(error).split())
             raise RunError(f"{self.run} holds another run: its checkpoint does not fit this one ({what})") from error
+        if self.fabric.is_global_zero:
+            _checkpoint.tidy(folder)  # whoever wrote the last one may have been killed before it did
         self.random = state["random"]
         if self.together or "others" in state:
             parts = [state, *state.get("others", ())]
