@@ -4,9 +4,9 @@
     python benchmarks/run.py --write --only crd     # ... and put the tables in their places there
     python benchmarks/run.py --short                # seconds each: that they run, the numbers mean nothing
 
-Each benchmark is a script that can be run alone; its docstring says what is compared with what. A table's place in
-docs/benchmarks.md is between ``<!-- NAME -->`` and ``<!-- /NAME -->``; what stands around it, the commands too, is
-written by people, and so are the tables of other pages, which are only printed.
+Each benchmark is a script that can be run alone; its docstring says what is compared with what. A table's place, in
+docs/benchmarks.md or another page there, is between ``<!-- NAME -->`` and ``<!-- /NAME -->``; what stands around it,
+the commands too, is written by people. One without a place is only printed.
 Checkouts of peers are named by the environment: ``MDISTILLER``, ``REPDISTILLER``, ``KTG``, ``LOGME``, ``TLL`` and
 ``KAMAL``; with ``PEERS_PYTHON`` an interpreter that has torchdistill, numba and captum, for instance
 ``.venv-peers/bin/python``. Whoever is absent is left out and named.
@@ -25,7 +25,7 @@ from pathlib import Path
 from _machine import KEEP_MEMORY, machine
 
 HERE = Path(__file__).parent
-PAGE = HERE.parent / "docs" / "benchmarks.md"
+DOCS = HERE.parent / "docs"
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ EAGER = (
     "torchdistill mdistiller RepDistiller 'loop by hand' '`fit`' '`fit`, channels-last' "
     "'`fit`, channels-last, teacher in bf16' '`fit`, cached' '`fit`, channels-last, cached'"
 )
+COMPILED = "compile channels-last+compile channels-last+compile+bf16"
 ALL = {
     "step": Benchmark(
         "step.py",
@@ -82,20 +83,31 @@ ALL = {
         ("--fast --networks small --steps 12 --repeats 3", "--fast --networks resnet8 --steps 5 --repeats 2"),
         "--fast --networks tiny --steps 2 --repeats 1",
     ),
-    "features": Benchmark("features.py", ("",), "--steps 1 --repeats 1 --methods kd --teachers 2 --batch-size 8"),
+    "features": Benchmark(
+        "features.py", ("--steps 8 --repeats 4",), "--steps 1 --repeats 1 --methods kd --teachers 2 --batch-size 8"
+    ),
     "device": Benchmark(
         "device.py",
         ("--pairs resnet56 --batch-sizes 64 --steps 4 --loops hand hand+fast fit fit+fast fit+fast+cache",),
         "--pairs tiny --batch-sizes 8 --steps 2 --repeats 1 --loops hand fit",
     ),
-    "fast": Benchmark("fast.py", ("",), "--networks tiny --steps 2 --repeats 1 --options plain channels-last"),
+    "fast": Benchmark(
+        "fast.py",
+        (
+            "--networks small --steps 8 --repeats 3",
+            f"--networks small --steps 8 --repeats 3 --options plain {COMPILED}",
+            "--networks resnet8 --steps 4 --repeats 2",
+            "--networks tiny --steps 40 --repeats 3",
+        ),
+        "--networks tiny --steps 2 --repeats 1 --options plain channels-last",
+    ),
     "together": Benchmark(
         "together.py", ("--pairs cifar tiny --steps 3 --repeats 2",), "--pairs tiny --steps 2 --repeats 1"
     ),
     "batched": Benchmark("batched.py", ("--repeats 5",), "--repeats 1 --batch-size 2"),
     "logme": Benchmark("logme.py", ("",), "--samples 2000 --dimensions 256"),
     "atlas": Benchmark("atlas.py", ("pairs", "scale"), "scale --networks 50 --probes 16 --width 8 --pairs 20"),
-    "search": Benchmark("search.py", ("",), "--repeats 1 --trials 2 --epochs 1"),
+    "search": Benchmark("search.py", ("--repeats 4 --trials 20 --epochs 8",), "--repeats 1 --trials 2 --epochs 1"),
 }
 
 
@@ -149,8 +161,8 @@ def main() -> None:
         printed = [carry_out(benchmark, arguments) for arguments in calls]
         rows = table(printed)
         print(rows or "\n".join(printed), flush=True)
-        if options.write and rows:
-            PAGE.write_text(put(PAGE.read_text(), name, f"{rows}\n\n*{machine()}.*"))
+        for page in sorted(DOCS.glob("*.md")) if options.write and rows else ():
+            page.write_text(put(page.read_text(), name, f"{rows}\n\n*{machine()}.*"))
 
 
 if __name__ == "__main__":
