@@ -86,10 +86,14 @@ def test_text_fits_and_is_cut_no_more_than_it_must(words, room, size):
     assert pixels(found, size) <= room or len(found) <= 3
     assert (found == words) == (pixels(words, size) <= room or len(words) <= 3)
     if found != words:
-        half = len(found) // 2
-        assert found == shorten(words, len(found)) or found == shorten(words, len(found) + 1)
-        longer = shorten(words, 2 * half + 3)
-        assert longer == words or pixels(longer, size) > room
+        cuts = [shorten(words, length) for length in range(3, len(words))]
+        assert found in cuts
+        assert all(pixels(cut, size) > room for cut in cuts if len(cut) > len(found))
+
+
+@pytest.mark.parametrize(("words", "found"), [("0 0000", "0…00"), ("a bcdef g", "a…g"), ("ab   cdefgh", "a…h")])
+def test_blanks_at_the_cut_make_room(words, found):
+    assert fit(words, 30, 11) == found
 
 
 @settings(max_examples=50)

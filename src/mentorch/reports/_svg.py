@@ -75,9 +75,8 @@ def pixels(words: str, size: float = 13) -> float:
 
 def fit(words: str, room: float, size: float = 13) -> str:
     """As much of a line of text as there is room for; three letters at least."""
-    length = min(len(words), max(3, int(room / (0.6 * size))))
-    found = shorten(words, length)
-    while pixels(found, size) > room and length > 3:  # wide letters among them
+    length, found = len(words), words
+    while pixels(found, size) > room and length > 3:  # how wide a cut is depends on its letters, and blanks at it go
         length -= 1
         found = shorten(words, length)
     return found
