@@ -51,6 +51,19 @@ def imported(folder: str | None, option: str, **stand_ins: object) -> Iterator[N
     sys.modules.update({name: module for name, module in found.items() if name not in stand_ins})
 
 
+def import_torchvision() -> None:
+    """Also one that was built for another torch: it brings no operators then, and misses their schemas."""
+    with contextlib.suppress(RuntimeError):
+        import torchvision
+
+        return
+    operators = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    with contextlib.suppress(RuntimeError):
+        import torchvision  # noqa: F401
+
+
 def take_turns(
     loops: dict[str, Callable[[], tuple[float, Tensor]]], repeats: int, reference: str
 ) -> dict[str, list[float]]:

@@ -17,7 +17,6 @@ timed. In the round that warms up networks are compiled and caches filled. Folde
 """
 
 import argparse
-import contextlib
 import copy
 import functools
 import statistics
@@ -32,7 +31,7 @@ from unittest import mock
 import torch
 import torch.nn.functional as F
 from _machine import keep_memory, machine
-from _peers import AbsentError, Epoch, add_folders, imported, take_turns, weights
+from _peers import AbsentError, Epoch, add_folders, import_torchvision, imported, take_turns, weights
 from _steps import spread
 from torch import Tensor, nn
 
@@ -94,7 +93,7 @@ def by_hand(job: Job) -> float:
 def by_torchdistill(job: Job) -> float:
     """With the loop of its examples."""
     try:
-        _import_torchvision()
+        import_torchvision()
         from torchdistill.core.distillation import DistillationBox
     except ModuleNotFoundError as error:
         raise AbsentError("torchdistill is not installed: make .venv-peers/installed") from error
@@ -130,19 +129,6 @@ def by_torchdistill(job: Job) -> float:
 
 
 _LOGITS = {"path": ".", "io": "output"}
-
-
-def _import_torchvision() -> None:
-    """Also one that was built for another torch: it brings no operators then, and misses their schemas."""
-    with contextlib.suppress(RuntimeError):
-        import torchvision
-
-        return
-    operators = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    with contextlib.suppress(RuntimeError):
-        import torchvision  # noqa: F401
 
 
 def by_mdistiller(job: Job) -> float:

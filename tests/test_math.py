@@ -7,11 +7,13 @@ from hypothesis import strategies as st
 from mentorch._errors import UsageError
 from mentorch._math import (
     align,
+    cosines,
     full_precision,
     length,
     looks_like_probabilities,
     per_sample,
     products,
+    relative,
     same_shape,
     squared_error,
     unit,
@@ -110,3 +112,28 @@ def test_probabilities_are_recognised():
     assert not looks_like_probabilities(torch.cat([logits.softmax(1), logits]))
     assert not looks_like_probabilities(torch.ones(2, 1, dtype=torch.int64))
     assert not looks_like_probabilities(logits[:0])
+
+
+@given(seed=st.integers(0, 99), shape=st.sampled_from([(4, 3), (2, 3, 5)]))
+def test_products_of_rows_with_themselves(seed: int, shape: tuple[int, ...]):
+    x = random(seed, *shape).requires_grad_()
+    assert torch.equal(products(x, x), x @ x.mT)
+    assert torch.autograd.gradcheck(lambda t: products(t, t), (x,))
+    assert torch.autograd.gradgradcheck(lambda t: products(t, t), (x,))
+    weights = random(seed + 1, *products(x, x).shape)  # not symmetric
+    one, two = (
+        torch.autograd.grad((f(x) * weights).sum(), x)[0] for f in (lambda t: products(t, t), lambda t: t @ t.mT)
+    )
+    torch.testing.assert_close(one, two)
+    of_func = torch.func.vmap(torch.func.grad(lambda t: (products(t, t) * weights).sum()))(torch.stack([x, 2 * x]))
+    torch.testing.assert_close(of_func, torch.stack([two, 2 * two]))
+
+
+@given(seed=st.integers(0, 99), scale=st.sampled_from([1e-12, 1.0, 1e12]))
+def test_cosines_and_relative_sizes_do_not_depend_on_the_unit(seed: int, scale: float):
+    a, b = random(seed, 4, 3), random(seed + 1, 5, 3)
+    torch.testing.assert_close(cosines(a, b), F.cosine_similarity(a[:, None], b[None], dim=2))
+    assert torch.equal(cosines(a, a), cosines(a, a.clone()))
+    torch.testing.assert_close(relative(scale * a), relative(a))
+    assert (relative(a).abs().amax(1) == 1).all()
+    assert (relative(torch.zeros(2, 3)) == 0).all()

@@ -1,6 +1,7 @@
 """Small pieces of numerical care that losses, metrics and scores share."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -26,54 +27,86 @@ def full_precision(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 def length(x: Tensor, dim: int = -1, *, keepdim: bool = False) -> Tensor:
     """Euclidean norm along ``dim``; value and gradient are 0 where it is at most 1e-6, as a root has no slope at 0."""
-    squares = x.square().sum(dim, keepdim=keepdim)
-    ok = squares > EPSILON**2
-    return torch.where(ok, torch.where(ok, squares, 1.0).sqrt(), 0.0)
+    size: Tensor = torch.linalg.vector_norm(x, dim=dim, keepdim=keepdim)
+    return torch.where(size > EPSILON, size, 0.0)
 
 
 def unit(x: Tensor, dim: int = -1) -> Tensor:
     """``x`` divided by its Euclidean norm along ``dim``; a row of zeros stays zero and gets the gradient zero.
 
-    The inner ``where`` keeps the quotient finite on such rows, the outer one picks the value: masking only the value
-    would leave a NaN in the gradient.
-
     >>> unit(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
     tensor([[0.6000, 0.8000],
             [0.0000, 0.0000]])
     """
-    squares = x.square().sum(dim, keepdim=True)
-    ok = squares > EPSILON**2
-    return torch.where(ok, x / torch.where(ok, squares, 1.0).sqrt(), 0.0)
+    size: Tensor = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
+    return x * ((size > EPSILON) / size.clamp(min=EPSILON))  # one pass over x, and nothing to mask in the gradient
+
+
+def relative(x: Tensor) -> Tensor:
+    """``x`` over the largest absolute value of each sample, a constant for the gradient; a sample of zeros stays zero.
+
+    For what depends on directions only: no square can overflow or vanish then.
+    """
+    size = x.detach().abs().flatten(1).amax(1).view(-1, *(1,) * (x.ndim - 1))
+    return x / torch.where(size > 0, size, 1.0)
 
 
 def z_score(x: Tensor, dim: int = 1) -> Tensor:
     """``x`` minus its mean, divided by its standard deviation (divisor C - 1) along ``dim``; constant rows become zero.
 
     >>> z_score(torch.tensor([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]]))
-    tensor([[-1.,  0.,  1.],
-            [ 0.,  0.,  0.]])
+    tensor([[-1.0000,  0.0000,  1.0000],
+            [ 0.0000,  0.0000,  0.0000]])
     """
     x = x - x.amax(dim, keepdim=True).detach()  # a constant row is now exactly 0, whatever the rounding of its mean
     centred = x - x.mean(dim, keepdim=True)
-    variance = centred.square().sum(dim, keepdim=True) / (x.shape[dim] - 1)
-    ok = variance > EPSILON**2
-    return torch.where(ok, centred / torch.where(ok, variance, 1.0).sqrt(), 0.0)
+    return unit(centred, dim) * math.sqrt(x.shape[dim] - 1)
 
 
 def products(a: Tensor, b: Tensor) -> Tensor:
-    """All inner products of rows of ``a`` and ``b``, shape ``[N, M]``, in full precision also under autocast."""
+    """All inner products of rows of ``a`` and ``b``, shape ``[N, M]``, in full precision also under autocast.
+
+    Of rows with themselves, ``products(x, x)``, the gradient is one product, not one for each side.
+    """
+    once = a is b and not torch.compiler.is_compiling()  # which warns of such functions
     with torch.autocast(a.device.type, enabled=False):
-        return a @ b.mT
+        result: Tensor = _Gram.apply(a) if once else a @ b.mT  # type: ignore[no-untyped-call]
+    return result
 
 
-def align(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Two maps ``[N, C, H, W]`` at a common size: whichever is larger is averaged down, height and width on their own.
+def cosines(a: Tensor, b: Tensor) -> Tensor:
+    """Cosines of all pairs of rows of ``a`` and ``b``, shape ``[N, M]``; 0 to a row of zeros."""
+    rows = unit(a)
+    return products(rows, rows if a is b else unit(b))
+
+
+class _Gram(torch.autograd.Function):
+    """Inner products of rows with rows."""
+
+    generate_vmap_rule = True  # for torch.func
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x @ x.mT
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,), (gradient,) = ctx.saved_tensors, gradients
+        return products(gradient + gradient.mT, x.mT)
+
+
+def align(a: Tensor, b: Tensor, *, pool: Callable[..., Tensor] = F.adaptive_avg_pool2d) -> tuple[Tensor, Tensor]:
+    """Two maps ``[N, C, H, W]`` at a common size: whichever is larger is pooled down, height and width on their own.
 
     >>> [list(t.shape) for t in align(torch.ones(1, 2, 8, 4), torch.ones(1, 3, 4, 6))]
     [[1, 2, 4, 4], [1, 3, 4, 4]]
     """
     size = (min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3]))
-    first, second = (t if t.shape[2:] == size else F.adaptive_avg_pool2d(t, size) for t in (a, b))
+    first, second = (t if t.shape[2:] == size else pool(t, size) for t in (a, b))
     return first, second
 
 

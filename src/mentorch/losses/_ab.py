@@ -1,6 +1,7 @@
 """Activation boundaries."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mentorch._errors import UsageError
@@ -43,8 +44,9 @@ def ab(student: Tensor, teacher: Tensor, *, margin: float = 1.0) -> Tensor:
         raise UsageError(f"ab: the margin must be at least 0, not {margin}")
     same_shape("ab", student, teacher, "give the edge an adapter, such as mentorch.losses.Regressor(relu=False)")
     student, teacher = full_precision(student, teacher.detach())
-    missing = margin - torch.where(teacher > 0, student, -student)
-    return missing.clamp(min=0).square().flatten(1).sum(1)
+    now = student.detach()
+    goal = torch.where(teacher > 0, now.clamp(min=margin), now.clamp(max=-margin))  # itself, where that is far enough
+    return F.mse_loss(student, goal, reduction="none").flatten(1).sum(1)
 
 
 INFO = (

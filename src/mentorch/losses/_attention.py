@@ -2,11 +2,10 @@
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from mentorch._errors import UsageError, unknown
-from mentorch._math import align, full_precision, length, unit
+from mentorch._math import align, full_precision, length, relative, unit
 from mentorch.losses._info import LossInfo
 
 
@@ -57,9 +56,8 @@ def attention(
 
 def _attention_map(features: Tensor, power: float) -> Tensor:
     """Unit vector of the powers summed over channels, shape ``[N, H W]``."""
-    size = features.abs().flatten(1).amax(1).detach().view(-1, 1, 1, 1)
-    scaled = features / torch.where(size > 0, size, 1.0)  # the result does not depend on it, and no power can overflow
-    return unit(scaled.abs().pow(power).sum(1).flatten(1))
+    powers = features.square() if power == 2 else relative(features).abs().pow(power)
+    return unit(relative(powers.sum(1).flatten(1)))  # the unit does not matter
 
 
 INFO = (

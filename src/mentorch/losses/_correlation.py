@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mentorch._errors import RunError, UsageError, unknown
-from mentorch._math import full_precision, gathered, products, unit
+from mentorch._math import cosines, full_precision, gathered
 from mentorch.losses._info import LossInfo
 
 _VARIANTS = ("paper", "bilinear", "released")
@@ -114,7 +114,7 @@ class Correlation(nn.Module):
         if self.variant == "released":
             difference = (everyone[0] - everyone[1]).abs()
             return (difference[:-1] * difference[1:]).sum(1).mean()
-        kernels = [self._kernel(products(unit(e), unit(all_e))) for e, all_e in zip(pair, everyone, strict=True)]
+        kernels = [self._kernel(cosines(e, all_e)) for e, all_e in zip(pair, everyone, strict=True)]
         return (kernels[0] - kernels[1]).square().mean(1)  # [N, B]
 
     def _kernel(self, cosine: Tensor) -> Tensor:

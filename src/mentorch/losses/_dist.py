@@ -65,7 +65,7 @@ def dist(
 def _apart(a: Tensor, b: Tensor) -> Tensor:
     """One minus Pearson's correlation along the last axis, 1 where one side is constant; exactly 0 at equality."""
     a, b = (unit(x - x.mean(-1, keepdim=True)) for x in (a, b))
-    vary = (a.square().sum(-1) > 0.5) & (b.square().sum(-1) > 0.5)  # lengths are 0 or 1
+    vary = a.any(-1) & b.any(-1)
     return torch.where(vary, (a - b).square().sum(-1) / 2, 1.0)
 
 

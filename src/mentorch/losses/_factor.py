@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mentorch._errors import RunError, UsageError, unknown
-from mentorch._math import align, full_precision, squared_error, unit
+from mentorch._math import align, full_precision, relative, squared_error, unit
 from mentorch.losses._info import LossInfo
 from mentorch.losses._trainable import TrainableLoss
 
@@ -154,9 +154,7 @@ def _direction(student: Tensor, teacher: Tensor, variant: str) -> Tensor:
     """Difference of the two unit vectors, shape ``[N, C H W]`` or ``[N, H W]``."""
     units = []
     for factor in align(student, teacher):
-        size = factor.abs().flatten(1).amax(1).detach().view(-1, 1, 1, 1)
-        scaled = factor / torch.where(size > 0, size, 1.0)  # the unit vector stays, and squares neither grow nor vanish
-        units.append(unit((scaled.square().mean(1) if variant == "released" else scaled).flatten(1)))
+        units.append(unit(relative((factor.square().mean(1) if variant == "released" else factor).flatten(1))))
     return units[0] - units[1]
 
 

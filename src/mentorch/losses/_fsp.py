@@ -57,10 +57,7 @@ def fsp(student: Sequence[Tensor], *teachers: Tensor, pooling: Literal["average"
 
 def _flow(a: Tensor, b: Tensor, pooling: str) -> Tensor:
     """Products of the channels of two maps, averaged over cells, shape ``[N, C, D]``."""
-    if pooling == "max":
-        size = (min(a.shape[2], b.shape[2]), min(a.shape[3], b.shape[3]))
-        a, b = (F.adaptive_max_pool2d(t, size) for t in (a, b))
-    a, b = align(a, b)
+    a, b = align(a, b, pool=F.adaptive_max_pool2d if pooling == "max" else F.adaptive_avg_pool2d)
     return products(a.flatten(2), b.flatten(2)) / a[0, 0].numel()
 
 

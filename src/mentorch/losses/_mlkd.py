@@ -95,7 +95,8 @@ def _levels(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tenso
     q, p = log_q.exp(), log_p.exp()  # [N, K]
     instance = temperature**2 * (p * (log_p - log_q)).sum(1)
     batch = (products(q, q) - products(p, p)).square().sum(1)
-    return instance, batch, (products(q.mT, q.mT) - products(p.mT, p.mT)).square().sum(1)
+    q, p = q.mT, p.mT
+    return instance, batch, (products(q, q) - products(p, p)).square().sum(1)
 
 
 def _half(values: Tensor, keep: str) -> Tensor:

@@ -48,7 +48,8 @@ def nst(student: Tensor, teacher: Tensor) -> Tensor:
     x, y = unit(student.flatten(2)), unit(teacher.flatten(2))  # [N, C, HW], [N, D, HW]
     (c, cells), d = x.shape[1:], y.shape[1]
     if (c + d) * cells <= c * c + d * d + c * d:
-        difference = products(x.mT, x.mT) / c - products(y.mT, y.mT) / d  # [N, HW, HW]
+        x, y = x.mT, y.mT
+        difference = products(x, x) / c - products(y, y) / d  # [N, HW, HW]
         return difference.square().flatten(1).sum(1)
     return _kernel(x, x) + _kernel(y, y) - 2 * _kernel(x, y)
 

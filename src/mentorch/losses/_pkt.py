@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mentorch._errors import UsageError, unknown
-from mentorch._math import full_precision, gathered, own_rows, products, unit
+from mentorch._math import cosines, full_precision, gathered, own_rows, products
 from mentorch.losses._info import LossInfo
 
 _FLOOR = 1e-7  # smallest similarity and probability, as in the released code
@@ -70,15 +70,16 @@ def pkt(
     student, teacher = full_precision(student.flatten(1), teacher.detach().flatten(1))
     pairs = [(x, gathered(x) if gather else x) for x in (student, teacher)]
     count, everyone = _check("pkt", student, teacher, pairs[0][1])
-    keep = torch.ones(everyone, everyone, dtype=torch.bool, device=student.device)
+    q, p = (similarity(own, every) for own, every in pairs)  # [N, B]
     if not include_diagonal:
-        keep.fill_diagonal_(False)
-    keep = own_rows(keep, count) if gather else keep
-    q, p = (_rows(torch.where(keep, similarity(own, every), 0.0)) for own, every in pairs)  # [N, B]
+        itself = torch.eye(everyone, dtype=torch.bool, device=student.device)
+        itself = own_rows(itself, count) if gather else itself
+        q, p = (x.masked_fill(itself, 0.0) for x in (q, p))
+    q, p = _rows(q), _rows(p)
     if variant == "released":
         return (p * ((p + _FLOOR) / (q + _FLOOR)).log()).sum(1) / everyone
-    q, p = q.clamp(_FLOOR, 1.0), p.clamp(_FLOOR, 1.0)
-    return torch.where(keep, p * (p / q).log(), 0.0).sum(1)
+    q, p = q.clamp(_FLOOR, 1.0), p.clamp(_FLOOR, 1.0)  # the same on a diagonal of zeros, which therefore adds 0
+    return (p * (p / q).log()).sum(1)
 
 
 def pkt_supervised(student: Tensor, labels: Tensor, *, gather: bool = True) -> Tensor:
@@ -118,15 +119,16 @@ def pkt_supervised(student: Tensor, labels: Tensor, *, gather: bool = True) -> T
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Cosines moved to [0, 1], shape ``[N, M]``."""
-    return (products(unit(a), unit(b)) + 1) / 2
+    """Cosines moved to [0, 2], shape ``[N, M]``: rows are divided by their sums next."""
+    return cosines(a, b) + 1
 
 
 def _rbf(a: Tensor, b: Tensor) -> Tensor:
     """Gaussian kernel of rows of ``b`` with all rows of ``b``, as wide as these are apart, shape ``[N, M]``."""
     middle = b.mean(0)  # distances depend neither on it nor, over their mean, on the unit; rounding and range do
     size = (b - middle).abs().amax().detach()
-    a, b = ((x - middle) / torch.where(size > 0, size, 1.0) for x in (a, b))
+    every = (b - middle) / torch.where(size > 0, size, 1.0)
+    a, b = every if a is b else (a - middle) / torch.where(size > 0, size, 1.0), every
     squares = b.square().sum(1)
     mean = 2 * squares.sum() / (len(b) - 1)  # over all pairs, as the rows of b are centred
     distances = (a.square().sum(1, keepdim=True) + squares - 2 * products(a, b)).clamp(min=0)

@@ -47,10 +47,9 @@ def similarity(student: Tensor, teacher: Tensor, *, gather: bool = True) -> Tens
 
 def _similarities(features: Tensor, gather: bool) -> Tensor:
     """Products of own rows with all rows, each row of unit length, shape ``[N, B]``."""
-    everyone = gathered(features) if gather else features
-    size = everyone.abs().amax().detach()
-    size = torch.where(size > 0, size, 1.0)  # the result does not depend on it, and no square can overflow or vanish
-    return unit(products(features / size, everyone / size))
+    inner = products(features, gathered(features) if gather else features)
+    size = inner.detach().abs().amax()
+    return unit(inner / torch.where(size > 0, size, 1.0))  # the unit of the features does not matter
 
 
 INFO = (

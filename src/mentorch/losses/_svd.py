@@ -78,21 +78,33 @@ def _stage(student: Tensor, teacher: Tensor, rank: int, vectors: str) -> tuple[T
         raise UsageError(
             f"svd: {list(student.shape)} and {list(teacher.shape)} have fewer than {rank} singular vectors: lower rank="
         )
-    _, values, rows = torch.linalg.svd(y, full_matrices=False)
-    v_t = rows[:, :rank].mT
+    values, v_t = _decomposed(y)
+    v_t = v_t[:, :, :rank]
     v_t = torch.where(v_t.sum(1, keepdim=True) < 0, -v_t, v_t)
     candidates = _right_vectors(x, rank + 3)
     cosine = candidates.mT @ v_t  # [N, rank + 3, rank]
     nearest = cosine.detach().abs().argmax(1, keepdim=True)  # [N, 1, rank]
     v_s = candidates.gather(2, nearest.expand(-1, candidates.shape[1], -1)) * cosine.gather(1, nearest).sign()
-    scale = unit(values[:, :rank]).unsqueeze(1)
+    scale = unit(values[:, :rank].sqrt()).unsqueeze(1)
     return v_s * scale, v_t * scale
 
 
 def _matrix(features: Tensor, vectors: str) -> Tensor:
     """A map as a matrix of length 1 (its singular vectors do not change), shape ``[N, P, Q]``."""
-    matrix = features.flatten(2).mT if vectors == "channels" else features.flatten(1, 2)
-    return unit(matrix.flatten(1)).view(matrix.shape)
+    features = unit(features.flatten(1)).view(features.shape)
+    return features.flatten(2).mT if vectors == "channels" else features.flatten(1, 2)
+
+
+def _decomposed(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared singular values, descending, shape ``[N, R]``, and their right vectors, ``[N, Q, R]`` (R = min(P, Q)).
+
+    Of the smaller product of x with itself, as the left vectors are not wanted: several times faster than the
+    decomposition of x. That rounds off values below 1e-3 of the largest, whose vectors mean nothing.
+    """
+    rows, columns = x.shape[1:]
+    values, vectors = torch.linalg.eigh(x.mT @ x if columns <= rows else x @ x.mT)
+    values, vectors = values.flip(1).clamp(min=0), vectors.flip(2)
+    return values, vectors if columns <= rows else unit(x.mT @ vectors, dim=1)
 
 
 def _right_vectors(x: Tensor, count: int) -> Tensor:
@@ -102,9 +114,7 @@ def _right_vectors(x: Tensor, count: int) -> Tensor:
     ``G = X^T X`` moves v_j by the sum over i of ``v_i (v_i . dG v_j) / (s_j - s_i)``, where s are the eigenvalues, 0
     for all directions that X does not span. The value of the correction is 0, its gradient is that movement.
     """
-    _, values, rows = torch.linalg.svd(x.detach(), full_matrices=False)
-    every: Tensor = rows.mT  # [N, Q, R]
-    eigenvalues = values.square()  # [N, R]
+    eigenvalues, every = _decomposed(x.detach())
     first, own = every[:, :, :count], eigenvalues[:, :count].unsqueeze(1)  # [N, Q, count], [N, 1, count]
     moved = x.mT @ (x @ first)  # [N, Q, count]
     moved = moved - moved.detach()
