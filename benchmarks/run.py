@@ -58,7 +58,7 @@ ALL = {
         (
             "--pairs resnet56 --steps 4 --repeats 3",
             "--pairs resnet32x4 --steps 2 --repeats 2",
-            f"--pairs resnet56 --steps 4 --repeats 5 --threads 2 --loops {EAGER}",
+            "--pairs resnet56 --steps 4 --repeats 3 --threads 2",
         ),
         f"--pairs resnet56 --steps 1 --repeats 1 --batch-size 8 --loops {EAGER}",
     ),
@@ -66,6 +66,8 @@ ALL = {
     "peers-scores": Benchmark(
         "peers_scores.py", ("", "--few"), "--samples 300 --dimensions 32 --classes 5 --repeats 1"
     ),
+    "peers-losses": Benchmark("peers_losses.py", ("--repeats 7",), "--batch-size 4 --repeats 1 --losses kd pkt"),
+    "peers-data": Benchmark("peers_data.py", ("",), "--images 200 --repeats 1"),
     "peers-kamal": Benchmark("peers_kamal.py", ("--repeats 3",), "--networks small --steps 1 --repeats 1 --zoo 3"),
     "limit": Benchmark("limit.py", ("",), "--pairs resnet56 --batch-size 2 --repeats 1 --no-compile"),
     "crd": Benchmark("crd.py", ("--repeats 9",), "--samples 2000 --negatives 500 --repeats 1"),
@@ -107,6 +109,7 @@ ALL = {
     "batched": Benchmark("batched.py", ("--repeats 5",), "--repeats 1 --batch-size 2"),
     "logme": Benchmark("logme.py", ("",), "--samples 2000 --dimensions 256"),
     "atlas": Benchmark("atlas.py", ("pairs", "scale"), "scale --networks 50 --probes 16 --width 8 --pairs 20"),
+    "start": Benchmark("start.py", ("",), "--repeats 1"),
     "search": Benchmark("search.py", ("--repeats 4 --trials 20 --epochs 8",), "--repeats 1 --trials 2 --epochs 1"),
 }
 

@@ -36,6 +36,7 @@ def attention(
         Zagoruyko, Komodakis, "Paying More Attention to Attention", ICLR 2017, arXiv 1612.03928, equation 2 (the
             paper's form).
 
+    >>> import torch
     >>> corner, other = torch.zeros(1, 2, 2, 2), torch.zeros(1, 3, 2, 2)
     >>> corner[..., 0, 0], other[..., 1, 1] = 1.0, 5.0
     >>> attention(corner, corner * 3), attention(corner, other)  # invariant to scale; at right angles: 2 / (H W)
