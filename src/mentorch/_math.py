@@ -39,7 +39,7 @@ def unit(x: Tensor, dim: int = -1) -> Tensor:
             [0.0000, 0.0000]])
     """
     size: Tensor = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
-    return x * ((size > EPSILON) / size.clamp(min=EPSILON))  # one pass over x, and nothing to mask in the gradient
+    return x * size.masked_fill(size <= EPSILON, torch.inf).reciprocal()  # one pass over x; nothing divides by zero
 
 
 def relative(x: Tensor) -> Tensor:

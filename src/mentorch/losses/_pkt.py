@@ -141,8 +141,7 @@ _KERNELS = {"cosine": _cosine, "rbf": _rbf}
 def _rows(similarity: Tensor) -> Tensor:
     """Rows divided by their sum; a row that sums to nothing becomes zero."""
     total = similarity.sum(1, keepdim=True)
-    ok = total.abs() > _FLOOR**2
-    return torch.where(ok, similarity / torch.where(ok, total, 1.0), 0.0)
+    return similarity / total.masked_fill(total.abs() <= _FLOOR**2, torch.inf)
 
 
 def _check(name: str, student: Tensor, other: Tensor, everyone: Tensor) -> tuple[int, int]:
