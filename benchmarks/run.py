@@ -109,6 +109,7 @@ ALL = {
     "batched": Benchmark("batched.py", ("--repeats 5",), "--repeats 1 --batch-size 2"),
     "logme": Benchmark("logme.py", ("",), "--samples 2000 --dimensions 256"),
     "atlas": Benchmark("atlas.py", ("pairs", "scale"), "scale --networks 50 --probes 16 --width 8 --pairs 20"),
+    "processes": Benchmark("processes.py", ("",), "--pairs tiny --steps 2 --repeats 1"),
     "start": Benchmark("start.py", ("",), "--repeats 1"),
     "search": Benchmark("search.py", ("--repeats 4 --trials 20 --epochs 8",), "--repeats 1 --trials 2 --epochs 1"),
 }
