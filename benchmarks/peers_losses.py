@@ -290,9 +290,13 @@ def gradient(loss: Loss, given: Given) -> Tensor:
 
 def learn(loss: Loss, given: Given) -> None:
     """Value and gradient, also of layers, as a step of training has them."""
+    clear(given)
+    loss(given).backward()
+
+
+def clear(given: Given) -> None:
     for x in (*given.of_student, *(p for module in given.layers.values() for p in module.parameters())):
         x.grad = None
-    loss(given).backward()
 
 
 def seconds(loss: Loss, given: Given, calls: int) -> float:
@@ -305,6 +309,7 @@ def seconds(loss: Loss, given: Given, calls: int) -> float:
 def peak(loss: Loss, given: Given) -> float:
     """MiB of tensors that live at once, beyond those before."""
     learn(loss, given)
+    clear(given)  # what was there before is not followed
     with torch.profiler.profile(profile_memory=True) as profile:
         learn(loss, given)
     living = most = 0
