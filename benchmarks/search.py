@@ -64,13 +64,15 @@ def main() -> None:
             found = curves[way][-1]
             print(f"repetition {seed}, {way}: best {max(found):.2%}, first {found[0]:.2%}", flush=True)
     print(
-        "\n| search | best, mean | trials until near the best | saved against tpe (95 % interval) |\n|---|---|---|---|"
+        "\n| search | first trial, mean | best, mean | trials until near the best | saved against tpe (95 % interval) |"
     )
+    print("|---|---|---|---|---|")
     for way, own in curves.items():
         found = search.saving(own, curves["tpe"], asked.within)
-        best = sum(map(max, own)) / len(own)
-        bounds = "" if found["low"] is None else f" ({found['low']:.1f} to {found['high']:.1f})"
-        print(f"| {way} | {best:.2%} | {found['informed']} | {found['saved']:.1f}{bounds} |")
+        first, best = (sum(f(each) for each in own) / len(own) for f in (lambda each: each[0], max))
+        saved = f"{found['saved']:.1f} ({found['low']:.1f} to {found['high']:.1f})" if found["low"] is not None else ""
+        until = ", ".join(map(str, found["informed"]))
+        print(f"| {way} | {first:.1%} | {best:.1%} | {until} | {saved if way != 'tpe' else ''} |")
 
 
 if __name__ == "__main__":
