@@ -122,7 +122,7 @@ OURS: dict[str, Loss] = {
 }
 
 
-def by_repdistiller(folder: str | None) -> dict[str, Loss]:
+def by_repdistiller(folder: str | None, given: Given) -> dict[str, Loss]:
     """Of its ``distiller_zoo``."""
     with imported(folder, "repdistiller"):
         import distiller_zoo as zoo
@@ -131,14 +131,9 @@ def by_repdistiller(folder: str | None) -> dict[str, Loss]:
     def of_stages(loss: nn.Module) -> Loss:
         return lambda g: sum(loss(g.maps_s, g.maps_t))
 
-    def vid(g: Given) -> Tensor:
-        terms = []
-        for i, c in enumerate(CHANNELS):
-            ours = g.layers[f"vid{i}"]
-            theirs = zoo.VIDLoss(c, c, c)
-            theirs.regressor = ours.mean
-            terms.append((theirs, i))
-        return sum(theirs(g.maps_s[i], g.maps_t[i]) for theirs, i in terms)
+    vids = given.layers["vid of RepDistiller"] = nn.ModuleList(zoo.VIDLoss(c, c, c) for c in CHANNELS)
+    for i, vid in enumerate(vids):
+        vid.regressor = given.layers[f"vid{i}"].mean
 
     def correlation(g: Given) -> Tensor:
         ours = g.layers["correlation"]
@@ -159,7 +154,7 @@ def by_repdistiller(folder: str | None) -> dict[str, Loss]:
         "fsp": of_stages(zoo.FSP(shapes, shapes)),
         "svd": of_stages(zoo.KDSVD()),
         "ab": lambda g: sum(map(zoo.ABLoss(len(CHANNELS)).criterion_alternative_l2, g.maps_s, g.maps_t)),
-        "vid": vid,
+        "vid": lambda g: sum(vid(*pair) for vid, *pair in zip(vids, g.maps_s, g.maps_t, strict=True)),
         "factor": factor,
         "pkt": of_embedding(zoo.PKT()),
         "rkd": of_embedding(zoo.RKDLoss()),
@@ -167,7 +162,7 @@ def by_repdistiller(folder: str | None) -> dict[str, Loss]:
     }
 
 
-def by_mdistiller(folder: str | None) -> dict[str, Loss]:
+def by_mdistiller(folder: str | None, given: Given) -> dict[str, Loss]:
     """The functions of its distillers."""
     with imported(folder, "mdistiller", tensorboardX=mock.Mock()):
         from mdistiller.distillers.AT import at_loss
@@ -191,11 +186,10 @@ def by_mdistiller(folder: str | None) -> dict[str, Loss]:
         pairs = zip(ours, g.maps_s, g.maps_t, strict=True)
         return sum(feat_loss(o.adapter(s), t, o.margins.view(1, -1, 1, 1)) for o, s, t in pairs)
 
-    fusers: list[nn.Module] = []
+    levels = given.layers["review"].levels
+    fusers = given.layers["review of mdistiller"] = nn.ModuleList(_as_theirs(level, ABF) for level in levels)
 
     def review(g: Given) -> Tensor:
-        if not fusers:
-            fusers.extend(_as_theirs(level, ABF) for level in g.layers["review"].levels)
         x, sizes = [*g.maps_s, g.embedding_s[:, :, None, None]], [32, 16, 8, 1]
         results, residual = [], None
         for level, features, size, above in reversed(list(zip(fusers, x, sizes, [*sizes[1:], None], strict=True))):
@@ -228,7 +222,7 @@ def _as_theirs(ours: nn.Module, kind: type[nn.Module]) -> nn.Module:
     return theirs
 
 
-def by_torchdistill(_: str | None) -> dict[str, Loss]:
+def by_torchdistill(*_: object) -> dict[str, Loss]:
     """Its losses of middle level."""
     try:
         import_torchvision()
@@ -275,7 +269,7 @@ def _read(g: Given, side: str, names: tuple[str, ...]) -> dict[str, dict[str, Te
     return {"x": {"output": maps[-1] if name == "last" else getattr(g, f"{name}_{side}")}}
 
 
-PEERS: dict[str, Callable[[str | None], dict[str, Loss]]] = {
+PEERS: dict[str, Callable[[str | None, Given], dict[str, Loss]]] = {
     "RepDistiller": by_repdistiller,
     "mdistiller": by_mdistiller,
     "torchdistill": by_torchdistill,
@@ -344,7 +338,7 @@ def main() -> None:
     given, peers = made_up(asked.batch_size), {}
     for name, code in PEERS.items():
         try:
-            peers[name] = code(vars(asked).get(name.lower()))
+            peers[name] = code(vars(asked).get(name.lower()), given)
         except AbsentError as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
     print(f"{machine()}\n")
