@@ -31,8 +31,9 @@ def svd(
 
     Differs from the released code where that is not defined: a teacher's vector points to where its entries sum to
     more than 0 (there: wherever the solver left it), and gradients of vectors whose singular values (almost) coincide
-    are damped instead of infinite; so sparse and empty maps are harmless. On a GPU the decomposition itself waits for
-    the device.
+    are damped instead of infinite; so sparse and empty maps are harmless. What is decomposed is the product of X with
+    itself, so that in float32 vectors of singular values below a thousandth of the largest are rounding. On a GPU the
+    decomposition waits for the device.
 
     Args:
         student: L >= 2 maps, shapes ``[N, C_l, H_l, W_l]``.
