@@ -3,8 +3,6 @@
 import html
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,41 +11,24 @@ from safetensors.numpy import load_file
 
 from mentorch.reports import write_atlas_page
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--hide-scrollbars",
-    "--enable-logging=stderr",
-    "--v=0",
-    "--allow-file-access-from-files",
-    "--window-size=1400,1000",
-    "--virtual-time-budget=20000",
-    "--dump-dom",
-)
-WIDTHS = (390, 1280)
+from . import browser
+
+FLAGS = ("--allow-file-access-from-files", "--window-size=1400,1000", "--virtual-time-budget=20000", "--dump-dom")
 
 USER = (Path(__file__).parent / "atlas_user.js").read_text(encoding="utf-8")
 
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason="no chromium, chromium-browser or google-chrome on this machine"
-)
+pytestmark = browser.needed
 
 
-def browse(folder, page, *, widths=WIDTHS):
+def browse(folder, page, *, widths=browser.WIDTHS):
     """What a user saw in each frame, and what the console said."""
     source = html.escape(page.read_text(encoding="utf-8"))
     frames = "".join(f'<iframe style="width:{w}px; height:900px; border:0" srcdoc="{source}"></iframe>' for w in widths)
     outer = folder / "outer.html"
     outer.write_text(f'<!doctype html><meta charset="utf-8"><script>{USER}</script><pre id="found"></pre>{frames}')
-    command = [BROWSER, *FLAGS, f"--user-data-dir={folder / 'profile'}", outer.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
-    seen = json.loads(html.unescape(re.search(r'<pre id="found">(.*?)</pre>', done.stdout)[1]))
-    return seen, [line for line in re.findall(r"CONSOLE.*", done.stderr) if '"used"' not in line]
+    printed, console = browser.browse(folder, outer, *FLAGS)
+    seen = json.loads(html.unescape(re.search(r'<pre id="found">(.*?)</pre>', printed)[1]))
+    return seen, [line for line in console if '"used"' not in line]
 
 
 def nearest(folder, i, share, k, hidden=()):
@@ -70,7 +51,7 @@ def test_nothing_overflows_and_nothing_fails(used):
     _, views, console = used
     assert console == []
     assert [view.get("error") for view in views] == [None, None]
-    for view, width in zip(views, WIDTHS, strict=True):
+    for view, width in zip(views, browser.WIDTHS, strict=True):
         assert view["width"] == width
         assert view["needed"] <= width, view["outside"]
         assert view["outside"] == []

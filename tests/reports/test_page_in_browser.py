@@ -3,29 +3,13 @@
 import html
 import json
 import re
-import shutil
-import subprocess
 
 import matplotlib.image
 import pytest
 
 from mentorch import reports
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--enable-logging=stderr",
-    "--v=0",
-]
-WIDTHS = (390, 1280)
+from . import browser
 
 # the page itself runs no script; this one, outside of it, looks at it in frames of a phone's and a desk's width
 MEASURE = """
@@ -48,15 +32,7 @@ addEventListener("load", () => {
 });
 """
 
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason="no chromium, chromium-browser or google-chrome on this machine"
-)
-
-
-def browse(tmp_path, page, *flags):
-    command = [BROWSER, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", *flags, page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout, re.findall(r"CONSOLE.*", done.stderr)
+pytestmark = browser.needed
 
 
 @pytest.fixture(scope="module", params=["compare", "hard"])
@@ -78,15 +54,19 @@ def page(request, fake, tmp_path_factory):
 
 def test_every_figure_is_visible_and_nothing_overflows(page, tmp_path):
     source = html.escape(page.read_text())
-    frames = "".join(f'<iframe style="width:{w}px; height:900px; border:0" srcdoc="{source}"></iframe>' for w in WIDTHS)
+    frames = "".join(
+        f'<iframe style="width:{w}px; height:900px; border:0" srcdoc="{source}"></iframe>' for w in browser.WIDTHS
+    )
     outer = tmp_path / "outer.html"
     outer.write_text(f'<!doctype html><meta charset="utf-8"><script>{MEASURE}</script><pre id="found"></pre>{frames}')
-    dom, console = browse(tmp_path, outer, "--dump-dom", "--window-size=1400,1000", "--virtual-time-budget=10000")
+    dom, console = browser.browse(
+        tmp_path, outer, "--dump-dom", "--window-size=1400,1000", "--virtual-time-budget=10000"
+    )
     found = json.loads(html.unescape(re.search(r'<pre id="found">(.*?)</pre>', dom)[1]))
     # our own word proves that the console was heard; the page itself says nothing
     assert [line for line in console if "measured" not in line] == []
     assert len(console) == 1
-    for view, width in zip(found, WIDTHS, strict=True):
+    for view, width in zip(found, browser.WIDTHS, strict=True):
         assert view["width"] == width
         assert view["needed"] <= width, view["outside"]
         assert view["outside"] == []
@@ -98,7 +78,7 @@ def test_every_figure_is_visible_and_nothing_overflows(page, tmp_path):
 
 def test_the_file_opens_from_disk_and_is_not_blank(page, tmp_path):
     shot = tmp_path / "shot.png"
-    _, console = browse(tmp_path, page, f"--screenshot={shot}", "--window-size=1280,2000")
+    _, console = browser.browse(tmp_path, page, f"--screenshot={shot}", "--window-size=1280,2000")
     assert console == []
     pixels = matplotlib.image.imread(shot)[..., :3]
     assert pixels.shape[:2] == (2000, 1280)
