@@ -7,7 +7,17 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import torch.nn.functional as F
+from torch import Tensor
+
 import mentorch as mt
+
+
+def kd_by_hand(output: Tensor, target: Tensor, labels: Tensor) -> Tensor:
+    """Distillation at temperature 4, 0.9 beside 0.1 on the labels, as one would write it down."""
+    log_q, log_p = (F.log_softmax(logits / 4.0, dim=1) for logits in (output, target))
+    soft = F.kl_div(log_q, log_p, log_target=True, reduction="batchmean")
+    return 0.1 * F.cross_entropy(output, labels) + 0.9 * 16.0 * soft
 
 
 def step_of_fit(graph: mt.Graph, batches: mt.data.Batches, **options: Any) -> float:

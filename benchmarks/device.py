@@ -16,9 +16,8 @@ import tempfile
 import time
 
 import torch
-import torch.nn.functional as F
 from _machine import keep_memory, machine
-from _steps import spread
+from _steps import kd_by_hand, spread
 
 import mentorch as mt
 from mentorch import networks
@@ -78,9 +77,7 @@ def by_hand(graph: mt.Graph, batches: Batches, device: torch.device, options: se
                 with torch.no_grad():
                     target = teacher(images)
                 output = student(images)
-            log_q, log_p = (F.log_softmax(x.float() / T, dim=1) for x in (output, target))
-            soft = F.kl_div(log_q, log_p, log_target=True, reduction="batchmean")
-            loss = 0.1 * F.cross_entropy(output.float(), labels) + 0.9 * T**2 * soft
+            loss = kd_by_hand(output.float(), target.float(), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

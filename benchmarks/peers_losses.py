@@ -17,8 +17,7 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from unittest import mock
@@ -81,17 +80,21 @@ def total(value: Tensor | dict[str, Tensor]) -> Tensor:
     return sum(part.mean() for part in value.values()) if isinstance(value, dict) else value.mean()
 
 
-def of_maps(loss: Callable[..., Tensor], last: bool = False) -> Loss:
-    """The sum over stages, or the last one's."""
-    return lambda g: sum(loss(s, t).mean() for s, t in zip(g.maps_s[-last:], g.maps_t[-last:], strict=True))
+def of_maps(loss: Callable[..., Tensor]) -> Loss:
+    """The sum over stages."""
+    return lambda g: sum(loss(s, t).mean() for s, t in zip(g.maps_s, g.maps_t, strict=True))
 
 
-def of_embedding(loss: Callable[..., Tensor | dict[str, Tensor]], *more: str) -> Loss:
-    return lambda g: total(loss(g.embedding_s, g.embedding_t, *(getattr(g, name) for name in more)))
+def of_last_map(loss: Callable[..., Tensor]) -> Loss:
+    return lambda g: loss(g.maps_s[-1], g.maps_t[-1]).mean()
 
 
-def of_logits(loss: Callable[..., Tensor | dict[str, Tensor]], *more: str) -> Loss:
-    return lambda g: total(loss(g.logits_s, g.logits_t, *(getattr(g, name) for name in more)))
+def of_embedding(loss: Callable[..., Tensor | dict[str, Tensor]]) -> Loss:
+    return lambda g: total(loss(g.embedding_s, g.embedding_t))
+
+
+def of_logits(loss: Callable[..., Tensor | dict[str, Tensor]]) -> Loss:
+    return lambda g: total(loss(g.logits_s, g.logits_t))
 
 
 def with_layers(name: str) -> Loss:
@@ -100,12 +103,12 @@ def with_layers(name: str) -> Loss:
 
 OURS: dict[str, Loss] = {
     "kd": of_logits(functools.partial(losses.kd, temperature=T)),
-    "dkd": of_logits(functools.partial(losses.dkd, temperature=T), "labels"),
+    "dkd": lambda g: losses.dkd(g.logits_s, g.logits_t, g.labels, temperature=T).mean(),
     "dist": of_logits(functools.partial(losses.dist, beta=1.0, gamma=1.0, temperature=1.0)),
     "standardized(kd)": of_logits(losses.standardized(functools.partial(losses.kd, temperature=T))),
-    "hint": of_maps(losses.hint, last=True),
+    "hint": of_last_map(losses.hint),
     "attention": of_maps(losses.attention),
-    "similarity": of_maps(losses.similarity, last=True),
+    "similarity": of_last_map(losses.similarity),
     "nst": of_maps(losses.nst),
     "fsp": lambda g: losses.fsp(g.maps_s, *g.maps_t).mean(),
     "fsp, max": lambda g: losses.fsp(g.maps_s, *g.maps_t, pooling="max").mean(),
@@ -147,7 +150,7 @@ def by_repdistiller(folder: str | None, given: Given) -> dict[str, Loss]:
 
     return {
         "kd": of_logits(zoo.DistillKL(T)),
-        "hint": lambda g: zoo.HintLoss()(g.maps_s[-1], g.maps_t[-1]),
+        "hint": of_last_map(zoo.HintLoss()),
         "attention": of_stages(zoo.Attention()),
         "similarity": lambda g: sum(zoo.Similarity()(g.maps_s[-1:], g.maps_t[-1:])),
         "nst": of_stages(zoo.NSTLoss()),
@@ -199,7 +202,7 @@ def by_mdistiller(folder: str | None, given: Given) -> dict[str, Loss]:
 
     return {
         "kd": of_logits(lambda s, t: kd_loss(s, t, T)),
-        "dkd": of_logits(lambda s, t, y: dkd_loss(s, t, y, 1.0, 8.0, T), "labels"),
+        "dkd": lambda g: dkd_loss(g.logits_s, g.logits_t, g.labels, 1.0, 8.0, T),
         "attention": lambda g: at_loss(g.maps_s, g.maps_t, 2),
         "similarity": lambda g: sp_loss(g.maps_s[-1:], g.maps_t[-1:]),
         "nst": lambda g: nst_loss(g.maps_s, g.maps_t),
@@ -238,12 +241,8 @@ def by_torchdistill(*_: object) -> dict[str, Loss]:
         for i, (a, b) in enumerate(pairwise(stages))
     }
 
-    def on(loss: nn.Module, *names: str) -> Loss:
-        def value(g: Given) -> Tensor:
-            s, t = (_read(g, side, names) for side in ("s", "t"))
-            return loss(s, t)
-
-        return value
+    def on(loss: nn.Module, name: str) -> Loss:
+        return lambda g: loss(*(_read(g, side, name) for side in ("s", "t")))
 
     return {
         "kd": on(level.KDLoss(**places, temperature=T, alpha=0.0), "logits"),
@@ -261,8 +260,7 @@ def by_torchdistill(*_: object) -> dict[str, Loss]:
 _PLACE = {"path": "x", "io": "output"}
 
 
-def _read(g: Given, side: str, names: tuple[str, ...]) -> dict[str, dict[str, Tensor]]:
-    (name,) = names
+def _read(g: Given, side: str, name: str) -> dict[str, dict[str, Tensor]]:
     maps = getattr(g, f"maps_{side}")
     if name == "maps":
         return {str(i): {"output": x} for i, x in enumerate(maps)}
@@ -319,13 +317,6 @@ def angle(a: Tensor, b: Tensor) -> float:
     return 2 * torch.asin(((a - b).norm() / 2).clamp(max=1)).item()
 
 
-@contextmanager
-def silent() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch-size", type=int, default=64)
@@ -348,7 +339,7 @@ def main() -> None:
         forms = {"mentorch": OURS[name], **{peer: found[name] for peer, found in peers.items() if name in found}}
         if len(forms) == 1 and peers:
             continue
-        with silent():
+        with warnings.catch_warnings(action="ignore"):
             once = {form: seconds(loss, given, 1) for form, loss in forms.items()}
             calls = max(1, min(200, int(0.1 / min(once.values()))))
             rounds = [{form: seconds(loss, given, calls) for form, loss in forms.items()} for _ in range(asked.repeats)]

@@ -22,7 +22,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from _machine import KEEP_MEMORY, machine
+from _machine import KEEP_MEMORY
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
@@ -58,7 +58,7 @@ ALL = {
         (
             "--pairs resnet56 --steps 4 --repeats 3",
             "--pairs resnet32x4 --steps 2 --repeats 2",
-            "--pairs resnet56 --steps 4 --repeats 3 --threads 2",
+            "--pairs resnet56 --steps 4 --repeats 5 --threads 2",
         ),
         f"--pairs resnet56 --steps 1 --repeats 1 --batch-size 8 --loops {EAGER}",
     ),
@@ -115,14 +115,23 @@ ALL = {
 }
 
 
+def interpreter(benchmark: Benchmark) -> str:
+    return os.environ.get("PEERS_PYTHON", sys.executable) if benchmark.script[:5] == "peers" else sys.executable
+
+
+def about(benchmark: Benchmark) -> str:
+    """The machine, with the versions that the benchmark runs with."""
+    command = [interpreter(benchmark), "-c", "import _machine; print(_machine.machine())"]
+    return subprocess.run(command, cwd=HERE, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
 def carry_out(benchmark: Benchmark, arguments: str) -> str:
     """What a call prints.
 
     Raises:
         SystemExit: if it fails.
     """
-    python = os.environ.get("PEERS_PYTHON", sys.executable) if benchmark.script[:5] == "peers" else sys.executable
-    command = [python, str(HERE / benchmark.script), *shlex.split(arguments)]
+    command = [interpreter(benchmark), str(HERE / benchmark.script), *shlex.split(arguments)]
     kept = {name: value for name, value in os.environ.items() if name not in KEEP_MEMORY}  # each says what it wants
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=kept)
     if done.returncode:
@@ -161,12 +170,12 @@ def main() -> None:
     for name in options.only:
         benchmark = ALL[name]
         calls = (benchmark.short,) if options.short else benchmark.full
-        print(f"\n== {name}: {machine()}", flush=True)
+        print(f"\n== {name}: {about(benchmark)}", flush=True)
         printed = [carry_out(benchmark, arguments) for arguments in calls]
         rows = table(printed)
         print(rows or "\n".join(printed), flush=True)
         for page in sorted(DOCS.glob("*.md")) if options.write and rows else ():
-            page.write_text(put(page.read_text(), name, f"{rows}\n\n*{machine()}.*"))
+            page.write_text(put(page.read_text(), name, f"{rows}\n\n*{about(benchmark)}.*"))
 
 
 if __name__ == "__main__":

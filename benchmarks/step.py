@@ -15,9 +15,8 @@ import statistics
 import time
 
 import torch
-import torch.nn.functional as F
 from _machine import keep_memory
-from _steps import peak_of, spread, step_of_fit
+from _steps import kd_by_hand, peak_of, spread, step_of_fit
 
 import mentorch as mt
 from mentorch import networks
@@ -50,13 +49,7 @@ def by_hand(teacher, student, batches) -> float:
         with torch.no_grad():
             target = teacher(images)
         output = student(images)
-        soft = F.kl_div(
-            F.log_softmax(output / 4.0, dim=1),
-            F.log_softmax(target / 4.0, dim=1),
-            log_target=True,
-            reduction="batchmean",
-        )
-        loss = 0.1 * F.cross_entropy(output, labels) + 0.9 * 16.0 * soft
+        loss = kd_by_hand(output, target, labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -1,10 +1,9 @@
 """Similarity-preserving distillation."""
 
-import torch
 from torch import Tensor
 
 from mentorch._errors import UsageError
-from mentorch._math import full_precision, gathered, products, unit
+from mentorch._math import full_precision, gathered, products, relative, unit
 from mentorch.losses._info import LossInfo
 
 
@@ -32,6 +31,7 @@ def similarity(student: Tensor, teacher: Tensor, *, gather: bool = True) -> Tens
     References:
         Tung, Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019, arXiv 1907.09682, equation 4.
 
+    >>> import torch
     >>> student, teacher = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), torch.diag(torch.tensor([1.0, 2.0, 3.0]))
     >>> similarity(student, teacher), similarity(student, 2 * student)
     (tensor([0.1953, 0.1953, 0.1223]), tensor([0., 0., 0.]))
@@ -47,9 +47,7 @@ def similarity(student: Tensor, teacher: Tensor, *, gather: bool = True) -> Tens
 
 def _similarities(features: Tensor, gather: bool) -> Tensor:
     """Products of own rows with all rows, each row of unit length, shape ``[N, B]``."""
-    inner = products(features, gathered(features) if gather else features)
-    size = inner.detach().abs().amax()
-    return unit(inner / torch.where(size > 0, size, 1.0))  # the unit of the features does not matter
+    return unit(relative(products(features, gathered(features) if gather else features)))  # their size does not matter
 
 
 INFO = (

@@ -102,10 +102,10 @@ def _decomposed(x: Tensor) -> tuple[Tensor, Tensor]:
     Of the smaller product of x with itself, as the left vectors are not wanted: several times faster than the
     decomposition of x. That rounds off values below 1e-3 of the largest, whose vectors mean nothing.
     """
-    rows, columns = x.shape[1:]
-    values, vectors = torch.linalg.eigh(x.mT @ x if columns <= rows else x @ x.mT)
+    wide = x.shape[2] > x.shape[1]
+    values, vectors = torch.linalg.eigh(x @ x.mT if wide else x.mT @ x)
     values, vectors = values.flip(1).clamp(min=0), vectors.flip(2)
-    return values, vectors if columns <= rows else unit(x.mT @ vectors, dim=1)
+    return values, unit(x.mT @ vectors, dim=1) if wide else vectors
 
 
 def _right_vectors(x: Tensor, count: int) -> Tensor:
