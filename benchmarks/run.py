@@ -121,8 +121,8 @@ def interpreter(benchmark: Benchmark) -> str:
 
 def about(benchmark: Benchmark) -> str:
     """The machine, with the versions that the benchmark runs with."""
-    command = [interpreter(benchmark), "-c", "import _machine; print(_machine.machine())"]
-    return subprocess.run(command, cwd=HERE, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    command = [interpreter(benchmark), str(HERE / "_machine.py")]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
 def carry_out(benchmark: Benchmark, arguments: str) -> str:
