@@ -8,15 +8,16 @@ from mentorch.structure._operations import LAYERS, TENSORS
 
 CALLED = {
     getattr(getattr(owner, name), "__name__", "").strip("_")
-    for owner in (torch, torch.Tensor, F)
+    for owner in (torch, torch.linalg, torch.Tensor, F)
     for name in dir(owner)
     if name not in ("torch", "T", "mT", "H", "mH")
 }
 
 
 def operation(name):
-    """What runs under this name: a function of torch or of its tensors, whose own name it is."""
+    """What runs under this name: a function of torch, of its linear algebra or of its tensors."""
     owned = [(torch, name), (F, name), (torch.Tensor, name), (torch.Tensor, f"__{name}__")]
+    owned += [(torch.linalg, name.removeprefix("linalg_"))]
     return next(getattr(owner, text) for owner, text in owned if hasattr(owner, text))
 
 
@@ -84,7 +85,9 @@ def test_pooling_keeps_channels_apart(name, dims):
 
 @pytest.mark.parametrize(
     ("name", "given"),
-    [(name, (2,) if name == "logsumexp" else ([2, 3],)) for name in names(rules.reduce)]
+    [(name, (2,) if name in ("logsumexp", "prod") else ([2, 3],)) for name in names(rules.reduce)]
+    + [(name, ([2, 3],)) for name in names(rules.spread)]
+    + [(name, (3, [2, 3])) for name in names(rules.norm)]
     + [(name, (2,)) for name in names(rules.softmax)],
 )
 def test_what_reduces_positions_keeps_channels_apart(name, given):

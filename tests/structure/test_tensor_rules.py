@@ -40,6 +40,8 @@ def layer(network):
         (lambda x: F.adaptive_avg_pool2d(x, (3, None)), 6),
         (lambda x: x * x.mean((2, 3), keepdim=True).sigmoid(), 6),
         (lambda x: x.sum(-1, True) + x.amax(2, keepdim=True) + x.logsumexp((2, 3), True), 6),
+        (lambda x: x.std(3, keepdim=True) + x.var((2, 3), False, True) + x.prod(2, True), 6),
+        (lambda x: x.norm(dim=(2, 3), keepdim=True) + torch.linalg.vector_norm(x, 1, 3, True), 6),
         (lambda x: F.pad(x, (1, 1, 1, 1)), 6),
         (lambda x: F.pad(x, (1, 0, 2, 0), mode="reflect"), 6),
         (lambda x: x[:, :, ::2].permute(0, 2, 3, 1).transpose(3, 1).transpose(2, 3), 6),
@@ -78,6 +80,9 @@ def test_operations_that_leave_channels_apart(call, follows, function, returned)
         (lambda x: F.log_softmax(x, -3), "normalised together with others by Call"),
         (lambda x: x - x.mean(1, True), "summed over by Call"),
         (lambda x: x / x.sum(), "summed over by Call"),
+        (lambda x: x / x.std(False), "summed over by Call"),
+        (lambda x: x / x.var(1, keepdim=True), "summed over by Call"),
+        (lambda x: x / x.norm(), "summed over by Call"),
         (lambda x: (x.flatten(2) @ x.flatten(2).mT)[:, :, :, None], "multiplied by Call"),
     ],
 )

@@ -47,7 +47,9 @@ TENSORS = _by_name(
         """max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_max_pool1d adaptive_max_pool2d
         adaptive_max_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d lp_pool1d lp_pool2d lp_pool3d
         interpolate""": tensors.pool,
-        "mean sum amax amin logsumexp": tensors.reduce,
+        "mean sum prod amax amin logsumexp": tensors.reduce,
+        "std var": tensors.spread,
+        "norm linalg_vector_norm": tensors.norm,
         "glu": tensors.gated,
         "softmax log_softmax softmin": tensors.softmax,
         "matmul rmatmul bmm": tensors.product,

@@ -140,6 +140,30 @@ def reduce(
     return number(trace.ties.roots(input).double().amax(dims, keepdim))
 
 
+def spread(
+    trace: "Trace",
+    func: "Rule",
+    input: Tensor,  # noqa: A002
+    dim: Any = None,
+    unbiased: bool = True,
+    keepdim: bool = False,
+    **named: Any,
+) -> Tensor:
+    return reduce(trace, func, input, None if isinstance(dim, bool) else dim, keepdim)  # x.std(False): all, biased
+
+
+def norm(
+    trace: "Trace",
+    func: "Rule",
+    input: Tensor,  # noqa: A002
+    p: Any = None,
+    dim: Any = None,
+    keepdim: bool = False,
+    **named: Any,
+) -> Tensor:
+    return reduce(trace, func, input, dim, keepdim)
+
+
 def same(trace: "Trace", func: "Rule", input: Tensor, *args: Any, **named: Any) -> Tensor:  # noqa: A002
     return input
 
