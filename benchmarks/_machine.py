@@ -28,7 +28,12 @@ def machine() -> str:
     facts = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in facts if line.startswith("model name")]
     packages = [f"{name} {_version(name)}" for name in ("torch", "torchdistill") if _version(name)]
-    commit = subprocess.run(["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    commit = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     processor = f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     python = f"Python {platform.python_version()}"
     load = f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
