@@ -5,6 +5,7 @@ import functools
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -70,10 +71,56 @@ def test_a_gate_is_described_in_a_few_characters() -> None:
     assert describe_gate(gates.Cosine()) == "Cosine(start=1.0, end=0.0)"
 
 
+def returning(value: Any, **options: Any) -> Edge:
+    return Edge("a", "b", lambda student, *teachers: value, name="e", **options)
+
+
 def test_terms_are_named_after_the_edge() -> None:
-    edge, one = Edge("a", "b", per_sample, name="e"), torch.ones(())
-    assert named_terms(edge, one) == [("e", one)]
-    assert named_terms(edge, {"x": one, "y": one}) == [("e/x", one), ("e/y", one)]
-    for wrong in (1.0, None, (one,), {"x": 1.0}):
-        with pytest.raises(UsageError, match="a loss returns a tensor or named tensors"):
-            named_terms(edge, wrong)  # type: ignore[arg-type]
+    one = torch.ones(())
+    assert named_terms(returning(one), one, []) == [("e", one)]
+    assert named_terms(returning({"x": one, "y": one}), one, []) == [("e/x", one), ("e/y", one)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "got"),
+    [
+        (1.0, "float"),
+        (None, "NoneType"),
+        ((torch.ones(()),), "tuple"),
+        ({"x": 1.0}, "float"),
+        ({}, "none"),
+        (torch.ones((), dtype=torch.int64), "torch.int64"),
+    ],
+)
+def test_a_loss_that_returns_something_else_is_refused(wrong: Any, got: str) -> None:
+    with pytest.raises(UsageError, match=rf"^edge 'e': a loss returns a .* or named ones, got {got}$"):
+        named_terms(returning(wrong), torch.ones(()), [])
+
+
+def test_the_adapter_comes_before_the_loss() -> None:
+    edge = Edge("a", "b", per_sample, adapter=lambda student: 2 * student)
+    [(_, value)] = named_terms(edge, torch.ones(1, 2), [torch.zeros(1, 2)])
+    assert value.tolist() == [4.0]
+
+
+@pytest.mark.parametrize(
+    "edge",
+    [
+        Edge("a", "b", lambda student, teacher: (teacher.div_(2) - student).sum(), name="e"),
+        Edge("a", "b", lambda student, teacher: (student[0].mul_(2) - teacher).sum(), name="e"),
+        Edge("a", "b", per_sample, adapter=nn.ReLU(inplace=True), name="e"),
+    ],
+)
+def test_what_an_edge_reads_it_must_not_overwrite(edge: Edge) -> None:
+    with pytest.raises(UsageError, match=r"^edge 'e' overwrites in place what other edges read too: work on a copy$"):
+        named_terms(edge, torch.ones(1, 2), [torch.ones(1, 2)])
+
+
+def test_an_edge_without_target_is_refused() -> None:
+    with pytest.raises(UsageError, match="its target is an address"):
+        Edge("a", (), per_sample)
+
+
+def test_numbers_of_numpy_are_gates() -> None:
+    edge = Edge("a", "b", per_sample, gate=np.float32(0.5))
+    assert (type(edge.gate), edge.gate) == (float, 0.5)

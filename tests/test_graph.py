@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import torch.utils.checkpoint
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -443,7 +444,8 @@ def test_every_node_sees_its_own_view() -> None:
         views={"teacher": view},
     )
     x, _ = batch()
-    losses = graph(x)
+    with torch.no_grad():
+        losses = graph(x)
     torch.testing.assert_close(losses["teacher -> student: per_sample"], per_sample(student(x), teacher(x - 2)).mean())
     assert losses["raw"] == 0
     assert torch.equal(graph.predict("teacher", x), teacher(x - 2))
@@ -545,3 +547,104 @@ def test_each_softmax_is_computed_once() -> None:
 def test_an_edge_knows_its_nodes() -> None:
     graph = _mutual()
     assert [(graph.sources_of(edge), graph.target_of(edge)) for edge in graph.edges][2:4] == [((), "c"), (("a",), "b")]
+
+
+# what is written in place
+
+
+class Scaling(nn.Module):
+    """Scales what it is given in place, as some networks of others do first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = linear()
+
+    def forward(self, x: Any) -> Tensor:
+        x = x["image"] if isinstance(x, dict) else x
+        return self.layer(x.mul_(0.5))
+
+
+def test_what_a_node_overwrites_of_a_view_another_node_does_not_see() -> None:
+    inputs, labels = batch()
+    student = linear()
+    edges = [Edge("labels", "student", F.cross_entropy), Edge("teacher", "student", losses.kd)]
+    view = lambda x: x + 1.0  # noqa: E731
+    graph = Graph({"teacher": freeze(Scaling()), "student": student}, edges, views={"teacher": view, "student": view})
+    found = graph(inputs, labels)["labels -> student: cross_entropy"]
+    assert torch.equal(found, F.cross_entropy(student(inputs + 1.0), labels))
+
+
+def test_a_node_that_overwrites_inputs_is_refused_whatever_holds_them() -> None:
+    inputs, labels = batch()
+    graph = Graph({"a": Scaling()}, [Edge("labels", "a", F.cross_entropy)])
+    for given_ in (inputs, {"image": inputs}):
+        with pytest.raises(RunError, match="node 'a' overwrote the inputs in place"):
+            graph(given_, labels)
+
+
+def test_a_loss_that_overwrites_what_it_reads_is_refused() -> None:
+    def careless(student: Tensor, teacher: Tensor) -> Tensor:
+        return per_sample(student, teacher.div_(4))
+
+    nodes = {"teacher": freeze(linear()), "student": linear()}
+    graph = Graph(nodes, [Edge("teacher", "student", careless), Edge("teacher", "student", per_sample)])
+    for attempt in (graph, graph.build):
+        with pytest.raises(UsageError, match=r"^edge 'teacher -> student: careless' overwrites in place"):
+            attempt(*batch())
+
+
+def test_an_edge_to_what_no_weight_moves_is_refused() -> None:
+    student = nn.Sequential(freeze(linear()), linear(K), nn.ReLU())
+    student[1] = nn.Linear(K, K)
+    nodes = {"teacher": freeze(linear()), "student": student}
+    edges = [Edge("teacher", "student", per_sample), Edge("teacher", "student.0", per_sample, name="early")]
+    graph = Graph(nodes, edges)
+    with pytest.raises(RunError, match=r"^edge 'early' teaches nothing: what it points to depends on no weight$"):
+        graph(*batch())
+    with torch.no_grad():
+        assert len(graph(*batch())) == 2  # nobody learns from it
+
+
+class Checkpointed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = linear(), nn.Linear(K, K)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden: Tensor = torch.utils.checkpoint.checkpoint(self.first, x, use_reentrant=True)
+        return self.second(hidden)
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")  # what is tested: the gradient is lost
+def test_a_stage_that_checkpointing_runs_without_gradient_cannot_learn() -> None:
+    nodes = {"teacher": freeze(linear()), "student": Checkpointed()}
+    graph = Graph(nodes, [Edge("teacher", "student.first", per_sample, name="early")])
+    with pytest.raises(RunError, match="edge 'early' teaches nothing"):
+        graph(*batch())
+
+
+# the rest
+
+
+@pytest.mark.parametrize("progress", [-0.1, 1.1, math.nan])
+def test_progress_is_a_fraction(progress: float) -> None:
+    graph = Graph({"a": linear()}, [Edge("labels", "a", F.cross_entropy)])
+    with pytest.raises(UsageError, match="progress is a fraction of training between 0 and 1, got"):
+        graph(*batch(), progress=progress)
+
+
+def test_a_gate_that_returns_no_number_is_refused() -> None:
+    with pytest.raises(UsageError, match="edge 'e': a gate returns a number, got None"):
+        Graph({"a": linear()}, [Edge("labels", "a", F.cross_entropy, gate=lambda progress: None, name="e")])
+
+
+def test_an_error_of_a_node_says_whose_it_is() -> None:
+    graph = Graph({"a": linear().double()}, [Edge("labels", "a", F.cross_entropy)])
+    with pytest.raises(RuntimeError) as caught:
+        graph(*batch())
+    assert caught.value.__notes__ == ["while node 'a' ran"]
+
+
+def test_a_graph_prints_before_its_networks_have_weights() -> None:
+    graph = Graph({"a": nn.LazyLinear(K)}, [Edge("labels", "a", F.cross_entropy)])
+    assert "a  learning  LazyLinear, not yet initialised" in repr(graph)

@@ -77,6 +77,17 @@ def test_a_compiled_graph_has_the_same_losses_and_gradients(backend: str) -> Non
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gates_have_the_precision_of_the_losses(dtype: torch.dtype) -> None:
+    graph = transfer(0.1, 0.7).to(dtype)
+    x, y = batch()
+    plain = graph(x.to(dtype), y)
+    graph.compile(backend="eager")
+    for name, value in graph(x.to(dtype), y).items():
+        assert value.dtype == dtype
+        torch.testing.assert_close(value, plain[name], rtol=8 * torch.finfo(dtype).eps, atol=0.0)
+
+
 def test_weights_that_move_never_compile_again() -> None:
     counter = Counter()
     graph = transfer(gates.Linear(1.0, 0.1), gates.Cosine(1.0, 0.2))

@@ -7,16 +7,20 @@ from hypothesis import strategies as st
 from mentorch._errors import UsageError
 from mentorch._math import (
     align,
+    computed_once,
     cosines,
     full_precision,
     length,
+    log_probabilities,
     looks_like_probabilities,
     per_sample,
+    probabilities,
     products,
     relative,
     same_shape,
     squared_error,
     unit,
+    written,
     z_score,
 )
 
@@ -137,3 +141,37 @@ def test_cosines_and_relative_sizes_do_not_depend_on_the_unit(seed: int, scale: 
     torch.testing.assert_close(relative(scale * a), relative(a))
     assert (relative(a).abs().amax(1) == 1).all()
     assert (relative(torch.zeros(2, 3)) == 0).all()
+
+
+@pytest.mark.parametrize("held", [lambda t: t, lambda t: [torch.ones(1), t], lambda t: {"name": "a", "x": (3, t)}])
+def test_writing_in_place_is_noticed(held):
+    tensor = torch.zeros(2)
+    values = held(tensor)
+    before = written(values)
+    assert written(values) == before
+    tensor.add_(1)
+    assert written(values) > before
+
+
+def test_tensors_without_a_counter_and_other_things_count_nothing():
+    with torch.inference_mode():
+        assert written([torch.zeros(2), "a", None]) == 0
+
+
+@pytest.mark.parametrize("first", [torch.no_grad, torch.enable_grad])
+def test_who_asks_first_without_gradient_takes_it_from_nobody(first):
+    logits = torch.randn(2, 3, requires_grad=True)
+    with computed_once():
+        with first():
+            log_probabilities(logits)
+            probabilities(logits)
+        assert log_probabilities(logits).requires_grad
+        assert probabilities(logits).requires_grad
+
+
+def test_logits_that_were_written_to_are_other_logits():
+    logits = torch.tensor([[0.0, 1.0]])
+    with computed_once():
+        probabilities(logits)
+        logits.mul_(4)
+        assert torch.equal(probabilities(logits), log_probabilities(logits.clone()).exp())

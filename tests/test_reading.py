@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mentorch import RunError
-from mentorch._reading import at_least_single, bring, from_batch, full_precision, read, version
+from mentorch._reading import at_least_single, bring, from_batch, full_precision, read
 from mentorch._tap import parse
 
 
@@ -12,16 +12,6 @@ def test_brings_tensors_wherever_they_are_held_and_leaves_the_rest():
     assert brought["pair"][0].is_meta
     assert brought["names"] == ["a"]
     assert brought["pair"][1] == 3
-
-
-def test_version_tells_of_writing_in_place():
-    tensor = torch.zeros(2)
-    before = version(tensor)
-    tensor.add_(1)
-    assert version(tensor) > before
-    with torch.inference_mode():
-        assert version(torch.zeros(2)) == 0  # has no counter
-    assert version([tensor]) == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -43,6 +33,11 @@ def test_reads_the_named_part_of_a_batch():
 def test_a_missing_part_of_a_batch_is_named():
     with pytest.raises(RunError, match=r"reads 'labels', but the batch has no labels"):
         from_batch(None, parse("labels", {}))
+
+
+def test_labels_in_a_mapping_are_named_with_a_dot():
+    with pytest.raises(RunError, match=r"'labels' is not one tensor but a mapping with 'depth': add '\.' and the one"):
+        from_batch({"depth": torch.ones(2)}, parse("labels", {}))
 
 
 def test_several_targets_are_read_as_a_tuple():

@@ -1,6 +1,7 @@
 """What is no graph, and is refused when it is made."""
 
 from collections.abc import Collection, Mapping, Sequence
+from numbers import Real
 
 import torch
 from torch import nn
@@ -9,6 +10,7 @@ from mentorch._edge import Edge, owned
 from mentorch._errors import UsageError
 from mentorch._freeze import is_frozen
 from mentorch._tap import BATCH, Address
+from mentorch.gates import as_gate
 
 
 def check_names(nodes: Mapping[str, nn.Module]) -> None:
@@ -46,6 +48,8 @@ def check_edges(nodes: Mapping[str, nn.Module], edges: Sequence[Edge], addresses
             raise UsageError(f"edge {edge.name!r}: {edge.targets[0]!r} cannot learn, an edge must point to a node")
         if is_frozen(nodes[target.root]):
             raise UsageError(f"edge {edge.name!r}: node {target.root!r} is frozen and cannot learn")
+        if not isinstance(weight := as_gate(edge.gate)(0.0), Real):
+            raise UsageError(f"edge {edge.name!r}: a gate returns a number, got {weight!r}")
     made = [id(part) for edge in edges for part in owned(edge).values() if hasattr(part, "build")]
     for edge in edges:
         if any(made.count(id(part)) > 1 for part in owned(edge).values()):

@@ -2,13 +2,15 @@
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from torch import Tensor, nn
 
 from mentorch._errors import UsageError
+from mentorch._math import written
 from mentorch.gates import Gate, as_gate
 
 Loss = Callable[..., Tensor | Mapping[str, Tensor]]
@@ -40,6 +42,10 @@ class Edge:
         if not isinstance(self.target, str):
             object.__setattr__(self, "target", tuple(self.target))
         as_gate(self.gate)
+        if isinstance(self.gate, Real) and not isinstance(self.gate, int | float):  # a number of NumPy's
+            object.__setattr__(self, "gate", float(self.gate))
+        if not self.targets:
+            raise UsageError("an edge points to something: its target is an address")
         if not callable(self.loss):
             raise UsageError(f"the loss of an edge is a function, got {self.loss!r}")
         if not self.name:
@@ -95,13 +101,23 @@ def owned(edge: Edge) -> dict[str, nn.Module]:
     return {role: part for role, part in parts.items() if isinstance(part, nn.Module)}
 
 
-def named_terms(edge: Edge, value: Tensor | Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
-    """What a loss returned, under the names that the graph gives it."""
-    if isinstance(value, Tensor):
-        return [(edge.name, value)]
-    if not isinstance(value, Mapping) or not all(isinstance(term, Tensor) for term in value.values()):
-        kinds = {type(v).__name__ for v in value.values()} if isinstance(value, Mapping) else {type(value).__name__}
+def named_terms(edge: Edge, student: Any, teachers: Sequence[Tensor]) -> list[tuple[str, Tensor]]:
+    """The loss of an edge, of what its target and its sources show: its terms, under the names that a graph gives them.
+
+    Raises:
+        UsageError: for a loss that returns anything but floating-point tensors, or writes in place to what it reads.
+    """
+    read = student, teachers
+    before = written(read)
+    value = edge.loss(student if edge.adapter is None else edge.adapter(student), *teachers)
+    if written(read) != before:
+        raise UsageError(f"edge {edge.name!r} overwrites in place what other edges read too: work on a copy")
+    terms: dict[str, Any] = {edge.name: value}
+    if isinstance(value, Mapping):
+        terms = {f"{edge.name}/{term}": tensor for term, tensor in value.items()}
+    if not terms or not all(isinstance(term, Tensor) and term.is_floating_point() for term in terms.values()):
+        kinds = {str(v.dtype) if isinstance(v, Tensor) else type(v).__name__ for v in terms.values()} or {"none"}
         raise UsageError(
-            f"edge {edge.name!r}: a loss returns a tensor or named tensors, got {', '.join(sorted(kinds))}"
+            f"edge {edge.name!r}: a loss returns a floating-point tensor or named ones, got {', '.join(sorted(kinds))}"
         )
-    return [(f"{edge.name}/{term}", tensor) for term, tensor in value.items()]
+    return list(terms.items())

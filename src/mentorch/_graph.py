@@ -13,7 +13,7 @@ from mentorch._check import check_edges, check_known, check_names
 from mentorch._edge import Edge, named_terms, owned
 from mentorch._errors import RunError, UsageError, unknown
 from mentorch._freeze import is_frozen, statistics_kept
-from mentorch._math import computed_once
+from mentorch._math import computed_once, written
 from mentorch._tap import BATCH, Tap, parse, select
 from mentorch._trial import try_edge
 from mentorch.gates import as_gate
@@ -187,6 +187,8 @@ class Graph(nn.Module):
         Returns:
             Name of the edge -> scalar; a loss that returns named terms gives one entry per term, ``edge/term``.
         """
+        if not 0.0 <= progress <= 1.0:
+            raise UsageError(f"progress is a fraction of training between 0 and 1, got {progress}")
         if not self.built:
             waiting = next(e.name for e in self.edges if any(hasattr(p, "build") for p in owned(e).values()))
             raise UsageError(f"edge {waiting!r} has no weights yet: pass example= or call build(inputs, labels) first")
@@ -288,18 +290,17 @@ class Graph(nn.Module):
         values = self._values(inputs, labels, index, given, plan)
         taught = {source: values[source].detach() for i in live for source in self.edges[i].sources}
         losses: dict[str, Tensor] = {}
-        known = not isinstance(weights, Tensor)
+        learns = self.training and torch.is_grad_enabled()
         with _reading.full_precision(values):
             for i in live:
                 edge = self.edges[i]
                 student, teachers = self._compared(edge, values, taught)
-                if edge.adapter is not None:
-                    student = edge.adapter(student)
-                for name, value in named_terms(edge, edge.loss(student, *teachers)):
+                if learns and not any(values[text].requires_grad for text in edge.targets):
+                    raise RunError(f"edge {edge.name!r} teaches nothing: what it points to depends on no weight")
+                for name, value in named_terms(edge, student, teachers):
                     if name in losses:
                         raise UsageError(f"two losses are called {name!r}: rename the edge or the term")
-                    value = value.mean() if value.ndim else value
-                    losses[name] = value if known and weights[i] == 1.0 else value * weights[i]
+                    losses[name] = _weighted(value.mean() if value.ndim else value, weights[i])
         if self.devices and losses:  # they are summed
             together = next(iter(losses.values())).device
             losses = {name: value.to(together) for name, value in losses.items()}
@@ -312,7 +313,7 @@ class Graph(nn.Module):
         batch = {"inputs": inputs, "labels": labels, "index": index}
         values = {text: _reading.at_least_single(tensor) for text, tensor in given.items()}
         seen: dict[Any, Any] = {}
-        version = _reading.version(inputs)
+        version = written(inputs)
         for root, learns, addresses in plan:
             if root in BATCH:
                 for text in addresses:
@@ -321,6 +322,7 @@ class Graph(nn.Module):
             sight = self.devices.get(root), id(self.views.get(root))
             if sight not in seen:
                 seen[sight] = self._see(root, inputs)
+            untouched = written(seen[sight])
             taps = {text: self._taps[text] for text in addresses if text in self._taps}
             try:
                 for tap in taps.values():
@@ -330,11 +332,17 @@ class Graph(nn.Module):
                 for text in addresses:
                     tensor = taps[text].take() if text in taps else select(output, self._addresses[text].pick, text)
                     values[text] = _reading.at_least_single(tensor)
+            except Exception as error:
+                if not torch.compiler.is_compiling():
+                    error.add_note(f"while node {root!r} ran")
+                raise
             finally:
                 for tap in taps.values():
                     tap.close()
-            if _reading.version(inputs) != version:
+            if written(inputs) != version:
                 raise RunError(f"node {root!r} overwrote the inputs in place: give it a view that copies them")
+            if written(seen[sight]) != untouched:
+                del seen[sight]  # its own copy: the next node looks for itself
         return values
 
     def _accept(self, given: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
@@ -369,7 +377,7 @@ class Graph(nn.Module):
         """Weights as a tensor, kept while they do not change: constant gates never cause a transfer."""
         key = tuple(weights)
         if self._weights is None or self._weights[0] != key:
-            self._weights = key, torch.tensor(weights)
+            self._weights = key, torch.tensor(weights, dtype=torch.float64)
         return self._weights[1]
 
     def _owned_modules(self) -> Iterator[nn.Module]:
@@ -382,9 +390,21 @@ class Graph(nn.Module):
         lines = ["Graph"]
         for name, node in self.nodes.items():
             role = "frozen" if is_frozen(node) else "learning"
-            count = sum(p.numel() for p in node.parameters())
-            lines.append(f"  {name:<{width}}  {role:<8}  {type(node).__name__}, {count:,} parameters")
+            lines.append(f"  {name:<{width}}  {role:<8}  {type(node).__name__}, {_size(node)}")
         return "\n".join([*lines, *(f"  {edge}" for edge in self.edges)])
+
+
+def _weighted(loss: Tensor, weight: float | Tensor) -> Tensor:
+    if isinstance(weight, Tensor):
+        return loss * weight.to(loss.dtype)
+    return loss if weight == 1.0 else loss * weight
+
+
+def _size(node: nn.Module) -> str:
+    parameters = list(node.parameters())
+    if any(nn.parameter.is_lazy(p) for p in parameters):
+        return "not yet initialised"
+    return f"{sum(p.numel() for p in parameters):,} parameters"
 
 
 def _remove(handles: list[Any]) -> None:

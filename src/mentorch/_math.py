@@ -115,7 +115,10 @@ _known: ContextVar[dict[Any, tuple[Tensor, Tensor]] | None] = ContextVar("known"
 
 @contextlib.contextmanager
 def computed_once() -> Iterator[None]:
-    """Inside, :func:`log_probabilities` of a tensor is computed once, however many losses ask for it."""
+    """Inside, :func:`log_probabilities` of a tensor is computed once, however many losses ask for it.
+
+    What they get is one part of the autograd graph: a loss that goes backward by itself keeps it (``retain_graph``).
+    """
     before = _known.set({})
     try:
         yield
@@ -149,12 +152,20 @@ def _log_softmax(logits: Tensor, temperature: float) -> Tensor:
 
 def _once(kind: str, x: Tensor, option: float, compute: Callable[[Tensor, float], Tensor]) -> Tensor:
     known = None if torch.compiler.is_compiling() else _known.get()  # a compiler finds what is common by itself
-    if known is None:
+    if known is None or (x.requires_grad and not torch.is_grad_enabled()):  # others need the gradient
         return compute(x, option)
-    key = (kind, id(x), option)
+    key = (kind, id(x), written(x), option)
     if key not in known:  # x is kept as well: as long as it lives no other tensor has its id
         known[key] = x, compute(x, option)
     return known[key][1]
+
+
+def written(values: Any) -> int:
+    """Grows when a tensor is written in place, or one of several, whatever holds them; 0 where that is not known."""
+    if torch.compiler.is_compiling():
+        return 0
+    leaves = [values] if isinstance(values, Tensor) else torch.utils._pytree.tree_leaves(values)
+    return sum(x._version for x in leaves if isinstance(x, Tensor) and not x.is_inference())
 
 
 def constant(x: Tensor) -> Tensor:

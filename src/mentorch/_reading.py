@@ -18,12 +18,6 @@ def bring(inputs: Any, device: torch.device) -> Any:
     return torch.utils._pytree.tree_map_only(Tensor, move, inputs)
 
 
-def version(inputs: Any) -> int:
-    """Grows when a tensor is written in place; 0 where that cannot be known."""
-    known = isinstance(inputs, Tensor) and not torch.compiler.is_compiling() and not inputs.is_inference()
-    return inputs._version if known else 0
-
-
 def at_least_single(tensor: Tensor) -> Tensor:
     """What losses compute with: half precision is widened, everything else is as it was."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

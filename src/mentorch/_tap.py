@@ -85,7 +85,8 @@ def select(value: Any, pick: str, address: object) -> Tensor:
             raise RunError(f"address '{address}': no tensor {pick!r} in {_fields(value)}")
         return found
     if not isinstance(value, Tensor):
-        raise RunError(f"address '{address}' is not one tensor but {_fields(value)}: add ':' and the one you mean")
+        sign = "." if isinstance(address, Address) and address.of_batch else ":"
+        raise RunError(f"address '{address}' is not one tensor but {_fields(value)}: add '{sign}' and the one you mean")
     return value
 
 

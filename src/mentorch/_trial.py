@@ -24,23 +24,26 @@ def try_edge(edge: Edge, student: Any, teachers: Sequence[Tensor], *, build: boo
         RunError: for a loss that is not finite.
     """
     device = torch.utils._pytree.tree_leaves(student)[0].device
+    parts = owned(edge)
     try:
-        parts = owned(edge)
-        for role in ("adapter", "loss"):
-            part: Any = parts.get(role)
-            if build and hasattr(part, "build"):
-                part.build(student, *teachers)
-                part.to(device).eval()
-            if role == "adapter" and edge.adapter is not None:
-                student = edge.adapter(student)
-        result = edge.loss(student, *teachers)
+        if build and hasattr(parts.get("adapter"), "build"):
+            _build(parts["adapter"], device, student, *teachers)
+        if build and hasattr(parts.get("loss"), "build"):
+            _build(parts["loss"], device, edge.adapter(student) if edge.adapter else student, *teachers)
+        terms = named_terms(edge, student, teachers)
     except MentorchError as error:
-        raise type(error)(f"edge {edge.name!r}: {error}") from error
+        name = f"edge {edge.name!r}"
+        raise type(error)(str(error) if str(error).startswith(name) else f"{name}: {error}") from error
     except Exception as error:
         tensors = torch.utils._pytree.tree_leaves((student, teachers))
         shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors)
         reason = " ".join(str(error).split())
         raise UsageError(f"edge {edge.name!r} failed on tensors of shape {shapes}: {reason}") from error
-    for name, value in named_terms(edge, result):
+    for name, value in terms:
         if not torch.isfinite(value).all():
             raise RunError(f"edge {edge.name!r}: {name!r} is not finite on the first batch")
+
+
+def _build(part: Any, device: torch.device, *shown: Any) -> None:
+    part.build(*shown)
+    part.to(device).eval()

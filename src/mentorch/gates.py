@@ -8,6 +8,7 @@ closed: the edge is not computed. The same values serve as learning-rate schedul
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any
 
 from mentorch._errors import UsageError, unknown
@@ -218,13 +219,13 @@ def as_gate(value: float | Gate) -> Gate:
     """A number becomes a :class:`Constant`; a gate stays what it is.
 
     Raises:
-        TypeError: if ``value`` is neither.
+        UsageError: if ``value`` is neither.
     """
-    if isinstance(value, int | float):
+    if isinstance(value, Real):
         return Constant(float(value))
     if callable(value):
         return value
-    raise TypeError(f"a gate is a number or a function of progress, got {value!r}")
+    raise UsageError(f"a gate is a number or a function of progress, got {value!r}")
 
 
 def progress_at(step: int, steps: int) -> float:
