@@ -75,7 +75,7 @@ def test_a_student_that_ends_in_the_teacher_s_classifier(quick) -> None:
     assert {"knn", "agreement"} <= simkd["test"]["best"].keys()
     assert scratch["model"]
     assert simkd["model"] is None
-    result = quick("distill", "--teacher", "cnn_medium", "--student", "cnn_tiny", "--method", "simkd", "--name", "t")
+    result = quick("distill", "--teacher", "mobilenet_v2", "--student", "cnn_tiny", "--method", "simkd", "--name", "t")
     assert result.code == 2
     assert "it needs a teacher such as a resnet" in result.err
 

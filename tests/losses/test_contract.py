@@ -108,7 +108,7 @@ def draw(
     if not info.is_class:
         return Case(lambda s, *t: info.function(s, *t, **options), tuple(students), tuple(sources))
     torch.manual_seed(0)
-    known = {"samples": 12, "classes": K, "teacher_head": nn.Linear(8, K).requires_grad_(False)}
+    known = {"samples": 12, "classes": K, "teacher_head": nn.Linear(MAPS[1][1], K).requires_grad_(False)}
     loss = info.function(**{key: known[key] for key in info.context}, **options)
     like = torch.float64 if dtype is torch.float64 else torch.float32
     students_, sources_ = tensors(info, 1.0, like, seed=9)
@@ -331,7 +331,7 @@ def test_weights_are_built_once_from_shapes_and_the_same_for_the_same_seed(name:
 @pytest.mark.parametrize("name", CLASSES)
 def test_weights_must_be_built_before_use(name: str):
     info, case = catalogue()[name], draw(name)
-    known = {"samples": 12, "classes": K, "teacher_head": nn.Linear(8, K)}
+    known = {"samples": 12, "classes": K, "teacher_head": nn.Linear(MAPS[1][1], K)}
     empty = info.function(**{key: known[key] for key in info.context})
     with pytest.raises(RunError, match="build"):
         replace(case, loss=empty).terms()

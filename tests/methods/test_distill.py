@@ -190,6 +190,31 @@ def test_networks_of_unequal_depth_are_paired_by_the_size_of_their_maps() -> Non
     assert all(value.isfinite() for value in graph(images, labels=labels).values())
 
 
+LAST = [losses.SimKD, losses.similarity, losses.Factor, losses.cat]
+
+
+@pytest.mark.parametrize(("small", "large"), [(networks.cnn_tiny, networks.resnet8), (networks.resnet8, networks.vgg8)])
+def test_the_last_stage_meets_the_last_however_many_there_are(small, large) -> None:
+    example = torch.rand(4, 3, 32, 32), torch.tensor([0, 1, 2, 3])
+    for student, teacher in ((small(10), large(10)), (large(10), small(10))):
+        ends = (f"student.{student.taps.stages[-1]}",), (f"teacher.{teacher.taps.stages[-1]}",)
+        graph = distill(student, teacher, *LAST, labels=0.0, example=example)
+        assert [(edge.targets, edge.sources) for edge in graph.edges] == [ends] * len(LAST)
+        assert all(value.isfinite() for value in graph(*example).values())
+        maps = torch.rand(4, *graph.edges[0].loss._shapes[0])
+        assert graph.edges[0].loss.predict(maps).shape == (4, 10)
+        assert distill(student, teacher, losses.similarity).edges[1].sources == ends[1]  # without an example too
+
+
+def test_a_classifier_that_reads_another_map_is_named_with_pair() -> None:
+    example = torch.rand(4, 3, 32, 32), torch.tensor([0, 1, 2, 3])
+    student, teacher = networks.resnet8(10), networks.mobilenet_v2(10)
+    for loss in (losses.cat, losses.SimKD):
+        with pytest.raises(UsageError, match=r"teacher's classifier reads 1280 numbers, its map has 160 .* pair="):
+            distill(student, teacher, loss, example=example)
+        distill(student, teacher, loss, example=example, pair=[("layer3", "head")])
+
+
 FAMILIES = [networks.resnet8, networks.mobilenet_v2, networks.vgg8, networks.shufflenet_v1, networks.wrn_10_1]
 
 

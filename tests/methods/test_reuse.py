@@ -33,6 +33,16 @@ def test_the_loss_is_that_of_the_maps_and_the_logits_are_the_teacher_s_classifie
     torch.testing.assert_close(graph.predict("student", images), teacher.fc(projected.mean((2, 3))))
 
 
+@pytest.mark.parametrize(("student", "teacher"), [("cnn_tiny", "resnet8"), ("resnet8", "vgg8"), ("vgg8", "resnet8")])
+def test_networks_may_have_other_numbers_of_stages(student: str, teacher: str):
+    small, large = (build(name, num_classes=5, in_channels=3) for name in (student, teacher))
+    images = torch.rand(4, 3, 32, 32)
+    graph = reuse(small, large, example=(images,))
+    assert graph.edges[0].sources == (f"teacher.{taps(large).stages[-1]}",)
+    assert graph(images)[graph.edges[0].name].isfinite()
+    assert graph.predict("student", images).shape == (4, 5)
+
+
 def test_body_and_projector_learn_and_nothing_else():
     student, teacher, images = networks()
     before, classifier = hash_tensors(student.state_dict()), teacher.fc.weight.clone()

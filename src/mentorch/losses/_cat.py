@@ -95,7 +95,8 @@ def _class_maps(
         return pooled
     if head.in_features != features.shape[1]:
         raise UsageError(
-            f"cat: the {name}'s classifier reads {head.in_features} numbers, its map has {features.shape[1]} channels"
+            f"cat: the {name}'s classifier reads {head.in_features} numbers, its map has {features.shape[1]} channels: "
+            "name the map before its pool, with pair= or as an end of the edge"
         )
     weight: Tensor = head.weight
     bias: Tensor | None = head.bias if keep_bias else None

@@ -61,7 +61,8 @@ class SimKD(nn.Module):
         """Create the projector for maps ``[N, C, H, W]`` and ``[N, D, I, J]``.
 
         Raises:
-            UsageError: for features that are not maps, or if it was built for other shapes.
+            UsageError: for features that are not maps, a classifier of another width than the teacher's map, or if it
+                was built for other shapes.
         """
         shapes = tuple(student.shape[1:]), tuple(teacher.shape[1:])
         if self._shapes is not None:
@@ -71,6 +72,11 @@ class SimKD(nn.Module):
         if (student.ndim, teacher.ndim) != (4, 4):
             raise UsageError(f"SimKD: needs two maps [N, C, H, W], got {[list(x.shape) for x in (student, teacher)]}")
         channels, *size = shapes[1]
+        if (reads := getattr(self._head[0], "in_features", channels)) != channels:
+            raise UsageError(
+                f"SimKD: the teacher's classifier reads {reads} numbers, its map has {channels} channels: name the map "
+                "before its pool, with pair= or as the edge's source"
+            )
         middle = max(1, channels // self.factor)
         (example,) = full_precision(student)
         self.projector = nn.Sequential(

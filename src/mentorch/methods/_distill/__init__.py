@@ -53,6 +53,7 @@ def distill(
         pair: which stages to compare, as pairs of student and teacher, shallow to deep. ``auto``: all of the network
             that has fewer, in order, each with a stage of its own whose map is nearest in size; of equally near ones
             those most even in depth. Only networks that differ in the number of stages need an ``example`` for this.
+            A loss on the first or the last stage alone reads that of each network.
         samples: how many training samples there are, for losses that remember each (an index is below it).
         places: for networks that do not say where their features are: node -> :class:`mentorch.networks.Taps`.
         views: per node, what it sees of the inputs.

@@ -88,6 +88,9 @@ class Places:
             raise UsageError(
                 f"{info.name} compares stages: name those of the {'teacher' if student else 'student'} with places="
             )
+        if info.reads in ("first_stage", "last_stage"):  # of each network its own, whatever lies between
+            end = 0 if info.reads == "first_stage" else -1
+            return [(student[end], teacher[end])]
         if len(student) == len(teacher):
             return list(zip(student, teacher, strict=True))
         if self.example is None:
