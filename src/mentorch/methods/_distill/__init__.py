@@ -58,7 +58,9 @@ def distill(
         places: for networks that do not say where their features are: node -> :class:`mentorch.networks.Taps`.
         views: per node, what it sees of the inputs.
         example: see :class:`mentorch.Graph`; needed before making an optimiser if a loss has an adapter, and where a
-            stage shows tokens: losses on maps then read them as maps (:class:`mentorch.losses.OnMaps`).
+            stage shows tokens: losses on maps then read them as maps (:class:`mentorch.losses.OnMaps`). It also shows
+            which activation ends a stage, for losses that read what precedes it; without, that written last counts.
+            Where no activation of its own ends a stage, they read the stage.
 
     Raises:
         UsageError: without a loss, for a loss that is not in the catalogue (draw its :class:`mentorch.Edge` yourself),

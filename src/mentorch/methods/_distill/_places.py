@@ -14,12 +14,13 @@ from mentorch._errors import UsageError
 from mentorch._graph import View
 from mentorch._tap import Tap, parse
 from mentorch.losses import LossInfo
+from mentorch.methods._distill._look import look
+from mentorch.methods._distill._preact import as_registered, as_run
 from mentorch.networks import Taps
 from mentorch.networks import taps as find_taps
 
 Ends = tuple[str | tuple[str, ...], tuple[str, ...]]
 """What an edge reads: of the student, of the teacher."""
-_ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish)
 
 
 @dataclass(frozen=True)
@@ -107,35 +108,49 @@ class Places:
         return self.example is not None and any(len(shape) == 3 for found in self._shapes.values() for shape in found)
 
     @functools.cached_property
+    def _stages(self) -> dict[str, tuple[str, ...]]:
+        """The stages of each network that may be compared."""
+        if self.pair == "auto":
+            return {name: self.taps(name).stages for name in self.networks}
+        return dict(zip(("student", "teacher"), zip(*self.pair, strict=True), strict=True))
+
+    @functools.cached_property
     def _shapes(self) -> dict[str, list[torch.Size]]:
         """What the example shows at the stages of each network."""
-        if self.pair == "auto":
-            return {name: self._run(name, self.taps(name).stages) for name in self.networks}
-        sides = zip(*self.pair, strict=True)
-        return {name: self._run(name, list(stages)) for name, stages in zip(("student", "teacher"), sides, strict=True)}
+        return {name: self._seen(name, stages) for name, stages in self._stages.items()}
 
-    @torch.no_grad()
-    def _run(self, name: str, stages: Sequence[str]) -> list[torch.Size]:
-        """Shapes at the stages of a network, which is left as it was."""
-        assert self.example is not None
-        network, view, inputs = self.networks[name], self.views.get(name), self.example[0]
+    def _seen(self, name: str, stages: Sequence[str]) -> list[torch.Size]:
         found = [Tap(parse(f"{name}.{stage}", self.networks)) for stage in dict.fromkeys(stages)]
-        handles = [tap.install(network) for tap in found]
-        modes = {module: module.training for module in network.modules()}
+        handles = [tap.install(self.networks[name]) for tap in found]
         try:
-            network.eval()
             for tap in found:
                 tap.open()
-            network(inputs if view is None else view(inputs))
+            self._run(name)
             return [tap.take().shape for tap in found]
         finally:
             for handle in handles:
                 handle.remove()
-            for module, mode in modes.items():
-                module.training = mode
+
+    @functools.cached_property
+    def _before(self) -> dict[str, dict[str, str]]:
+        """Of each network: stage -> where it is before its last activation."""
+        found: dict[str, dict[str, str]] = {}
+        for name, stages in self._stages.items():
+            network = self.networks[name]
+            for stage in stages:
+                parse(f"{name}.{stage}", self.networks)
+            if self.example is None:
+                found[name] = {stage: as_registered(network, stage) for stage in stages}
+            else:
+                found[name] = as_run(network, stages, functools.partial(self._run, name))
+        return found
+
+    def _run(self, name: str) -> None:
+        assert self.example is not None
+        look(self.networks[name], self.views.get(name), self.example[0])
 
     def _address(self, name: str, stage: str, preact: bool) -> str:
-        return f"{name}.{_before_activation(self.networks[name], stage) if preact else stage}"
+        return f"{name}.{self._before[name][stage] if preact else stage}"
 
 
 def pair_by_size(first: Sequence[int], second: Sequence[int]) -> list[tuple[int, int]]:
@@ -176,15 +191,3 @@ def pair_by_size(first: Sequence[int], second: Sequence[int]) -> list[tuple[int,
 def _positions(shape: torch.Size) -> int:
     """How many positions a map has, how many tokens there are; one in a vector."""
     return math.prod(shape[2:] if len(shape) == 4 else shape[1:-1])
-
-
-def _before_activation(network: nn.Module, stage: str) -> str:
-    """The address of what the last activation of a stage reads; the stage itself where its last part is none."""
-    path, module = stage, network.get_submodule(stage.partition(":")[0])
-    while ":" not in path and not isinstance(module, _ACTIVATIONS):
-        children = list(module.named_children())
-        if not children:
-            return stage
-        name, module = children[-1]
-        path = f"{path}.{name}"
-    return path if ":" in path else f"{path}:in"

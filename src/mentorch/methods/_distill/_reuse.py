@@ -14,6 +14,7 @@ from mentorch._graph import Graph, View
 from mentorch._tap import Tap, parse
 from mentorch.gates import Gate
 from mentorch.losses import SimKD, catalogue, hint
+from mentorch.methods._distill._look import look
 from mentorch.methods._distill._places import Places
 from mentorch.networks import Taps
 
@@ -84,21 +85,16 @@ def simkd(student: Tensor, teacher: Tensor) -> Tensor:
     return hint(student, F.adaptive_avg_pool2d(teacher, (student.shape[2], student.shape[3])))
 
 
-@torch.no_grad()
 def _shown(
     networks: Mapping[str, nn.Module], address: str, views: Mapping[str, View], inputs: Any
 ) -> tuple[Tensor, Tensor]:
     """What a network shows at an address and as its output; it is left as it was."""
     name = address.partition(".")[0]
-    network, view, tap = networks[name], views.get(name), Tap(parse(address, networks))
-    modes = {module: module.training for module in network.modules()}
-    handle = tap.install(network)
+    tap = Tap(parse(address, networks))
+    handle = tap.install(networks[name])
     try:
-        network.eval()
         tap.open()
-        output = network(inputs if view is None else view(inputs))
+        output = look(networks[name], views.get(name), inputs)
         return tap.take(), output
     finally:
         handle.remove()
-        for module, mode in modes.items():
-            module.training = mode

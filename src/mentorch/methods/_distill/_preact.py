@@ -1,0 +1,63 @@
+"""Where a stage is before its last activation."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+_ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish)
+
+
+def as_registered(network: nn.Module, stage: str) -> str:
+    """The input of the activation that is the last part of a stage as written; the stage where its last part is none.
+
+    >>> as_registered(nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())), "0")
+    '0.1:in'
+    """
+    path, module = stage, network.get_submodule(stage.partition(":")[0])
+    while ":" not in path and not isinstance(module, _ACTIVATIONS):
+        children = list(module.named_children())
+        if not children:
+            return stage
+        name, module = children[-1]
+        path = f"{path}.{name}"
+    return path if ":" in path else f"{path}:in"
+
+
+def as_run(network: nn.Module, stages: Iterable[str], run: Callable[[], Any]) -> dict[str, str]:
+    """For each stage the input of the activation that gives its output; where none does that runs once, the stage.
+
+    >>> import torch
+    >>> network = nn.Sequential(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), nn.Sequential(nn.ReLU(), nn.Linear(4, 4)))
+    >>> as_run(network, ["0", "1"], lambda: network(torch.rand(1, 3)))
+    {'0': '0.1:in', '1': '1'}
+    """
+    passed: list[tuple[str, Tensor, int]] = []
+    ends: dict[str, str] = {}
+
+    def passes(path: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        passed.append((path, output, _version(output)))
+
+    def ended(stage: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        for path, made, version in reversed(passed):
+            if made is output and version == _version(output):  # the same, and nothing was added to it since
+                ends[stage] = path
+                return
+
+    parts = [(path, module) for path, module in network.named_modules() if isinstance(module, _ACTIVATIONS)]
+    handles = [module.register_forward_hook(partial(passes, path)) for path, module in parts]
+    whole = [stage for stage in stages if ":" not in stage]
+    handles += [network.get_submodule(stage).register_forward_hook(partial(ended, stage)) for stage in whole]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    times = Counter(path for path, *_ in passed)
+    return {stage: f"{ends[stage]}:in" if times[ends.get(stage, "")] == 1 else stage for stage in stages}
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
