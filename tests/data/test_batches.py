@@ -62,6 +62,31 @@ def test_order_depends_on_seed_and_epoch_only():
     assert len({tuple(order(seed, epoch)) for seed in range(4) for epoch in range(4)}) == 16
 
 
+def test_copies_of_a_sample_are_shuffled_and_augmented_on_their_own():
+    one = Split(torch.arange(8, dtype=torch.uint8)[:, None, None, None].expand(8, 1, 2, 2), *torch.zeros(2, 8).long())
+    orders = {
+        tuple(order.tolist())
+        for e in range(20)
+        for order in [next(Batches(one, 8, shuffle=True).iterate(e))[0][:, 0, 0, 0]]
+    }
+    assert len(orders) == 20  # indices that are all the same
+
+    rows = torch.cat([torch.arange(50), torch.full((50,), 7)])
+    many = Batches(split().select(rows), 100, shuffle=True, augment=AUGMENT, seed=3)
+    batch = next(many.iterate(1))
+    places = (batch.index == 7).nonzero()[:, 0]
+    assert (places.diff() > 1).sum() > 10
+    assert len(batch.inputs[places].unique(dim=0)) > 10
+    assert same(list(many.iterate(1)), [batch])
+    # the first of them, and all others, are what they are without copies
+    alone = next(Batches(split(), 50, shuffle=True, augment=AUGMENT, seed=3).iterate(1))
+    shown = {tuple(image.flatten().tolist()) for image in batch.inputs}
+    assert {tuple(image.flatten().tolist()) for image in alone.inputs} <= shown
+    others = batch.index != 7
+    assert torch.equal(batch.index[others], alone.index[alone.index != 7])
+    assert torch.equal(batch.inputs[others], alone.inputs[alone.index != 7])
+
+
 def test_every_place_in_the_order_is_equally_likely():
     batches = [Batches(split(10), 10, shuffle=True, seed=seed) for seed in range(40)]
     orders = torch.stack([next(b.iterate(epoch)).index for b in batches for epoch in range(50)])

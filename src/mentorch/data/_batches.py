@@ -1,5 +1,6 @@
 """Batches of a split whose order and augmentation are functions of (seed, epoch, index)."""
 
+import functools
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple, Protocol
@@ -15,6 +16,7 @@ from mentorch.data._keys import fold, sample_keys
 # the order of samples, and each thing that happens to them, have random numbers of their own
 _ORDER = 1
 _STRONG = 2
+_COPY = 3
 
 
 class Batch(NamedTuple):
@@ -47,7 +49,8 @@ class Batches:
     """Batches of a split, made on its device, without a loop over samples and without waiting for the device.
 
     Iterating gives epoch 0; `iterate` gives any epoch from any batch. There is no state to save: to resume is to
-    iterate again with the same epoch and the number of batches already seen.
+    iterate again with the same epoch and the number of batches already seen. Where an index repeats (oversampling),
+    each copy has a place in the order and an augmentation of its own.
 
     Attributes:
         split: where the images are: a `Split`, or a `mentorch.data.dense.DenseSplit`.
@@ -136,8 +139,8 @@ class Batches:
             order = order[: len(order) // world * world]
         order = order[rank::world]
         seed = self.seed if self.view_seed is None else self.view_seed
-        keys = None if self.augment is None else sample_keys(seed, self.view(epoch), split.index)
-        other = None if self.strong is None else sample_keys(fold(seed, _STRONG), self._number(epoch), split.index)
+        keys = None if self.augment is None else sample_keys(seed, self.view(epoch), self._identity)
+        other = None if self.strong is None else sample_keys(fold(seed, _STRONG), self._number(epoch), self._identity)
         for number in numbers:
             rows = order[number * self.batch_size : (number + 1) * self.batch_size]
             own = None if keys is None else keys.index_select(0, rows)
@@ -151,4 +154,13 @@ class Batches:
     def _order(self, epoch: int) -> Tensor:
         if not self.shuffle:
             return torch.arange(len(self.split), device=self.split.index.device)
-        return sample_keys(fold(self.seed, _ORDER), epoch, self.split.index).argsort(stable=True)
+        return sample_keys(fold(self.seed, _ORDER), epoch, self._identity).argsort(stable=True)
+
+    @functools.cached_property
+    def _identity(self) -> Tensor:
+        """What random numbers follow from: the index; of its second, third, ... copy the index and which copy it is."""
+        index = self.split.index
+        in_order, order = index.sort(stable=True)
+        copy = torch.empty_like(index)
+        copy[order] = torch.arange(len(index), device=index.device) - torch.searchsorted(in_order, in_order)
+        return torch.where(copy > 0, sample_keys(_COPY, 0, sample_keys(_COPY, 0, index) + copy), index)
