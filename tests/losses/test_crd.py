@@ -248,7 +248,23 @@ def test_an_edge_of_a_graph_trains_it():
     }
 
 
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.uint8])
+@pytest.mark.parametrize("mode", ["exact", "relax"])
+def test_labels_and_indices_are_any_integers(mode: str, dtype: torch.dtype):
+    student, teacher, labels, index = batch()
+    values = []
+    for kind in (torch.int64, dtype):
+        torch.manual_seed(0)
+        crd = CRD(samples=60, negatives=20, mode=mode)
+        crd.build(student, teacher, labels.to(kind), index.to(kind))
+        values.append(crd(student, teacher, labels.to(kind), index.to(kind)))
+        assert crd.classes[index].tolist() == labels.tolist()
+    assert torch.equal(*values)
+
+
 def test_wrong_use_is_named():
+    with pytest.raises(UsageError, match=r"needs integer labels \[N\], got torch.float64 \[6, 5\]"):
+        CRD(samples=60).build(*batch()[:2], torch.rand(6, 5, dtype=DOUBLE), batch()[3])
     student, teacher, labels, index = batch()
     with pytest.raises(RunError, match="build"):
         CRD(samples=60)(student, teacher, labels, index)

@@ -104,7 +104,7 @@ class CRD(nn.Module):
         """Create layers, memory and random state for embeddings ``[N, D]`` and ``[N, E]`` (more axes are flattened).
 
         Raises:
-            UsageError: if it was built for other widths, or the index does not fit.
+            UsageError: if it was built for other widths, for soft labels, or an index that does not fit.
         """
         widths = student[0].numel(), teacher[0].numel()
         if self.student is not None and self.teacher is not None:
@@ -112,6 +112,7 @@ class CRD(nn.Module):
             if widths != built:
                 raise UsageError(f"this CRD was built for widths {built}, not {widths}: make another")
             return self
+        _check(labels)
         if int(index.max()) >= self.samples or int(index.min()) < 0:
             raise UsageError(f"CRD: sample {int(index.max())} is not among samples={self.samples}: raise samples")
         (example,) = full_precision(student)
@@ -125,6 +126,7 @@ class CRD(nn.Module):
         self.register_buffer("step", torch.zeros((), dtype=torch.int32, device=example.device))
         self.register_buffer("seed", torch.randint(2**31 - 1, (), dtype=torch.int32).to(example.device))
         with torch.no_grad():
+            labels, index = labels.long(), index.long()
             pair = self._embed(student, teacher)
             positives, negatives = self._draw(self.classes.index_copy(0, index, labels), labels, index)
             for z, e, memory in zip(self.log_z, pair, (self.teacher_memory, self.student_memory), strict=True):
@@ -151,11 +153,11 @@ class CRD(nn.Module):
                 "this CRD has no memory yet: call build(student, teacher, labels, index), or give the graph "
                 "an example batch"
             )
-        if labels.is_floating_point() or labels.ndim != 1:
-            raise UsageError(f"CRD: needs integer labels [N], got {labels.dtype} {list(labels.shape)}")
+        _check(labels)
         if not len(student) == len(teacher) == len(labels) == len(index):
             lengths = [len(x) for x in (student, teacher, labels, index)]
             raise UsageError(f"CRD: student, teacher, labels and index differ in length: {lengths}")
+        labels, index = labels.long(), index.long()
         pair = self._embed(student, teacher)
         with torch.no_grad():
             where, seen, *moves = (gathered(x) if self.gather else x for x in (index, labels, *pair))
@@ -220,6 +222,11 @@ class CRD(nn.Module):
             value, slope = _far(e / self.temperature, bank, rows, shift, counts)
         # the last adds the gradient alone
         return -F.logsigmoid(near) + value + ((e - e.detach()) * (slope / self.temperature)).sum(1)
+
+
+def _check(labels: Tensor) -> None:
+    if labels.is_floating_point() or labels.ndim != 1:
+        raise UsageError(f"CRD: needs integer labels [N], got {labels.dtype} {list(labels.shape)}")
 
 
 def _products(e: Tensor, bank: Tensor, rows: Tensor | None) -> Tensor:
