@@ -10,6 +10,7 @@ from mentorch.cli import _compare, _notation
 from mentorch.cli._notation import IN_PYTHON, SCRATCH, WRAPPERS, Part, check_settings, known, options_of, parse
 from mentorch.cli._recipe import check
 from mentorch.cli._transfer import CompareRecipe, DistillRecipe
+from mentorch.losses import about, dkd, kd, standardized
 
 from .conftest import call
 
@@ -20,6 +21,11 @@ def test_every_loss_of_the_catalogue_is_a_method_or_says_why_not() -> None:
     assert set(IN_PYTHON) == {name for name, info in teaching.items() if not info.by_name}
     for name in known():
         assert parse(name) == (Part(name),)
+
+
+def test_weights_of_wrapped_losses_are_those_that_python_gives_them() -> None:
+    wrapped = {name: weight for name, weight in _notation.WEIGHTS.items() if "-" in name}
+    assert wrapped == {f"standardized-{loss.__name__}": about(standardized(loss)).weight for loss in (kd, dkd)}
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,21 @@ def test_labels_have_the_smallest_published_weight_unless_told(labels, weight) -
         assert found[name].item() == pytest.approx(weight * plain(images, labels=truth)[name].item(), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("loss", "labels", "weight"),
+    [
+        (losses.standardized(partial(losses.kd, temperature=2.0)), 0.1, 9.0),
+        (losses.standardized(losses.dkd), 1.0, 9.0),
+        (losses.where_correct(losses.standardized(losses.kd)), 0.1, 9.0),
+        (losses.where_correct(losses.kd), 0.1, 0.9),
+        (losses.standardized(losses.dist), 1.0, 2.0),  # nothing was published of it
+    ],
+)
+def test_a_wrapped_loss_has_the_weight_that_was_published_of_it(loss, labels: float, weight: float) -> None:
+    assert [edge.gate for edge in distill(*pair(), loss).edges] == [labels, weight]
+    assert distill(*pair(), (loss, 0.5)).edges[1].gate == 0.5
+
+
 def test_no_gradient_reaches_the_teacher_and_it_stays_in_evaluation_mode() -> None:
     student, teacher = pair()
     graph = distill(student, teacher, losses.kd, losses.pkt).train()

@@ -72,6 +72,8 @@ def about(loss: Callable[..., Any]) -> LossInfo:
     >>> import functools
     >>> about(where_correct(functools.partial(kd, temperature=2.0))).also
     ('labels',)
+    >>> about(standardized(kd)).weight  # as published with it
+    9.0
 
     Raises:
         UsageError: if it is not in the catalogue.
@@ -80,5 +82,7 @@ def about(loss: Callable[..., Any]) -> LossInfo:
     for info in catalogue().values():
         if function is info.function or (isinstance(info.function, type) and isinstance(function, info.function)):
             also = [source for wrapper in reversed(wrappers) for source in getattr(wrapper, "also", ())]
-            return dataclasses.replace(info, also=tuple(also))
+            published = (getattr(wrapper, "published_weights", {}).get(info.name) for wrapper in wrappers)
+            weight = next((found for found in published if found is not None), info.weight)
+            return dataclasses.replace(info, also=tuple(also), weight=weight)
     raise UsageError(f"{_describe(loss)} is not in mentorch.losses: draw its Edge yourself")
