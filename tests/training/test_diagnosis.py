@@ -56,6 +56,24 @@ def test_it_disturbs_nothing(data: MakeData) -> None:
     assert not any(m._forward_pre_hooks for n in graph.nodes.values() for m in [n])
 
 
+def test_an_edge_whose_name_begins_with_that_of_another_is_counted_once(data: MakeData) -> None:
+    def two(student: Tensor, teacher: Tensor) -> dict[str, Tensor]:
+        return {"near": F.l1_loss(student, teacher), "far": F.mse_loss(student, teacher)}
+
+    torch.manual_seed(0)
+    edges = [
+        Edge("t", "s", losses.kd, name="kd"),
+        Edge("t", "s", F.mse_loss, name="kd/late"),
+        Edge("t", "s", two, name="kd/late/two"),
+    ]
+    graph = Graph({"t": freeze(nn.Linear(4, 3)), "s": nn.Linear(4, 3)}, edges)
+    inputs = data(1)[0][0]
+    found = {name: values["loss"] for name, values in diagnose(graph, inputs)["edges"].items()}
+    expected = {name: float(value.detach()) for name, value in graph(inputs).items()}
+    both = expected.pop("kd/late/two/near") + expected.pop("kd/late/two/far")
+    assert found == pytest.approx({**expected, "kd/late/two": both})
+
+
 def test_gradients_shares_and_cosines_are_those_of_the_formulas(data: MakeData) -> None:
     graph, (inputs, labels) = plain(), data(1)[0]
     found = diagnose(graph, inputs, labels)

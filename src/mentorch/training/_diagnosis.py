@@ -53,10 +53,8 @@ def diagnose(
         began = clock()
         losses = graph.eager(inputs, labels, index, progress, given)
         forward = clock() - began
-        terms = {
-            e.name: [v for n, v in losses.items() if n == e.name or n.startswith(f"{e.name}/")] for e in graph.edges
-        }
-        open_edges = [(edge, torch.stack(terms[edge.name]).sum()) for edge in graph.edges if terms[edge.name]]
+        terms = _by_edge(graph, losses)
+        open_edges = [(edge, torch.stack(terms[edge.name]).sum()) for edge in graph.edges if edge.name in terms]
         began = clock()
         _gradients([loss for _, loss in open_edges], list(graph.parameters()))
         backward = clock() - began
@@ -121,6 +119,15 @@ def agreement(
         {"source": source, "target": target, **dict(zip(names, (found / seen).tolist(), strict=True))}
         for (source, target), found in counts.items()
     ]
+
+
+def _by_edge(graph: Graph, losses: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
+    """The terms of each open edge: those of ``kd`` are ``kd`` or ``kd/term``, which may also be the name of an edge."""
+    found: dict[str, list[Tensor]] = {}
+    for term, value in losses.items():
+        names = [edge.name for edge in graph.edges if term == edge.name or term.startswith(f"{edge.name}/")]
+        found.setdefault(max(names, key=len), []).append(value)
+    return found
 
 
 def _compare(
