@@ -51,6 +51,14 @@ def test_ours_equals_the_formula(seed: int):
     torch.testing.assert_close(mmd(x, y), torch.tensor(expected, dtype=DOUBLE), rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("bandwidths", ["data", "released"])
+def test_sides_of_two_precisions_are_compared_in_the_wider(bandwidths: str):
+    expected = mmd(X.double(), Y.double(), bandwidths=bandwidths)
+    for x, y in ((X.float(), Y.double()), (X.double(), Y.float())):
+        assert mmd(x, y, bandwidths=bandwidths).dtype == torch.float64
+        torch.testing.assert_close(mmd(x, y, bandwidths=bandwidths), expected, rtol=1e-6, atol=1e-6)
+
+
 def test_without_bias_halves_of_one_cloud_are_at_distance_0_on_average():
     values = torch.stack([mmd(features(s, 16, 4), features(s + 1000, 16, 4)) for s in range(300)])
     assert values.mean().abs() < 3 * values.std() / 300**0.5

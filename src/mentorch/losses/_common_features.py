@@ -53,6 +53,8 @@ def mmd(
     if bandwidths not in ("data", "released"):
         raise unknown("bandwidths of mmd", bandwidths, ("data", "released"))
     student, teacher = full_precision(student.flatten(1), teacher.detach().flatten(1))
+    wide = torch.promote_types(student.dtype, teacher.dtype)
+    student, teacher = student.to(wide), teacher.to(wide)
     return _discrepancy(student, teacher, bandwidths, gather)
 
 
