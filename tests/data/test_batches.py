@@ -254,3 +254,16 @@ def test_the_second_view_follows_from_seed_view_and_sample():
 def test_two_views_are_of_images_with_class_numbers():
     with pytest.raises(UsageError, match="strong= shows images with class numbers twice, not a DenseSplit"):
         Batches(dense.scenes(16, train=2, validation=1, test=1).train, 2, strong=AUGMENT)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 2.5}, {"seed": 0.5}, {"views": 1.5}, {"view_seed": 0.5}])
+def test_numbers_are_whole(options):
+    with pytest.raises(UsageError, match=r"must be a whole number, not .*5$"):
+        Batches(split(), **{"batch_size": 8, **options})
+
+
+def test_epochs_and_starts_are_whole():
+    with pytest.raises(UsageError, match=r"epoch must be a whole number, not 1\.5"):
+        Batches(split(), 8).iterate(1.5)
+    with pytest.raises(UsageError, match="start must be 0 or more, not -1"):
+        Batches(split(), 8).iterate(0, start=-1)

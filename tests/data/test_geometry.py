@@ -85,7 +85,7 @@ def test_the_input_is_not_changed_and_need_not_be_square_or_contiguous():
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize("make", [lambda: PadCrop(-1), lambda: Flip(1.5), lambda: Flip(-0.1)])
+@pytest.mark.parametrize("make", [lambda: PadCrop(-1), lambda: PadCrop(1.5), lambda: Flip(1.5), lambda: Flip(-0.1)])
 def test_impossible_options_are_refused(make):
     with pytest.raises(UsageError, match="must"):
         make()

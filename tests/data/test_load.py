@@ -183,3 +183,16 @@ def test_images_without_labels_are_all_those_below_a_folder(tmp_path, write_phot
         unlabelled(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="image_size must be 1 or more, not 0"):
         unlabelled(tmp_path, image_size=0)
+
+
+@pytest.mark.parametrize("options", [{"train_size": 1.5}, {"train_size": "3"}, {"split_seed": 0.5}])
+def test_numbers_are_whole(options):
+    (name,) = options
+    with pytest.raises(UsageError, match=f"{name} must be a whole number, not"):
+        load("digits", **options)
+
+
+def test_a_side_of_0_is_not_the_default(tmp_path):
+    for size, complaint in ((0, "image_size must be 1 or more, not 0"), (2.5, "image_size must be a whole number")):
+        with pytest.raises(UsageError, match=complaint):
+            load(f"folder:{tmp_path}", image_size=size)

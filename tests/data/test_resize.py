@@ -23,6 +23,9 @@ def test_constants_stay_and_nothing_happens_at_the_same_size():
 def test_wrong_use_is_named():
     with pytest.raises(UsageError, match="positive size, not 0"):
         Resize(0)
+    for size in (2.5, (2, 2.5)):
+        with pytest.raises(UsageError, match=r"Resize: a size must be a whole number, not 2\.5"):
+            Resize(size)
     for wrong in (torch.ones(3, 4, 4), torch.ones(1, 3, 4, 4, dtype=torch.uint8)):
         with pytest.raises(UsageError, match="floating-point images"):
             Resize(2)(wrong)

@@ -68,7 +68,7 @@ def test_part_size(amount, size):
     assert part_size("validation", amount, 100) == size
 
 
-@pytest.mark.parametrize("amount", [1.0, -0.1, 100, -1, True, float("nan"), 0.999])
+@pytest.mark.parametrize("amount", [1.0, -0.1, 100, -1, True, float("nan"), 0.999, None, "a"])
 def test_impossible_parts_are_refused(amount):
     with pytest.raises(UsageError, match="validation must be a fraction"):
         part_size("validation", amount, 100)

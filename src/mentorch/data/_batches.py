@@ -12,6 +12,7 @@ from mentorch._errors import UsageError
 from mentorch.data._augment import Augment
 from mentorch.data._dataset import Split
 from mentorch.data._keys import fold, sample_keys
+from mentorch.data._numbers import whole
 
 # the order of samples, and each thing that happens to them, have random numbers of their own
 _ORDER = 1
@@ -67,8 +68,8 @@ class Batches:
             views of a sample, such as `mentorch.losses.mlkd`; of a `Split` only.
 
     Raises:
-        UsageError: for an empty split, a batch size below one, views below one, or a batch larger than the split
-            together with ``drop_last``, and for ``strong`` with dense targets.
+        UsageError: for an empty split, a batch size or views below one, numbers that are not whole, or a batch larger
+            than the split together with ``drop_last``, and for ``strong`` with dense targets.
     """
 
     split: Rows
@@ -83,10 +84,11 @@ class Batches:
     strong: Augment | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UsageError(f"batch size must be 1 or more, not {self.batch_size}")
-        if self.views is not None and self.views < 1:
-            raise UsageError(f"views must be 1 or more, not {self.views}")
+        whole("batch size", self.batch_size, least=1)
+        whole("seed", self.seed)
+        for name, value, least in (("views", self.views, 1), ("view_seed", self.view_seed, None)):
+            if value is not None:
+                whole(name, value, least)
         if not len(self.split):
             raise UsageError("the split is empty: nothing to iterate over")
         if self.strong is not None and not isinstance(self.split, Split):
@@ -128,8 +130,10 @@ class Batches:
         the ranks may differ by one sample (and so by one batch).
 
         Raises:
-            UsageError: if a rank has no batch, or ``rank`` is not in `[0, world)`.
+            UsageError: if a rank has no batch, ``rank`` is not in `[0, world)`, or another number is not whole.
         """
+        whole("epoch", epoch)
+        whole("start", start, least=0)
         return self._batches(epoch, range(start, self.count(rank, world)), rank, world)
 
     def _batches(self, epoch: int, numbers: range, rank: int, world: int) -> Iterator[Batch]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mentorch._errors import UsageError
 from mentorch.data._keys import below, uniform
+from mentorch.data._numbers import whole
 
 # a coordinate that no later move brings back into an image
 _OUTSIDE = -(1 << 20)
@@ -40,8 +41,7 @@ class PadCrop:
     padding: int = 4
 
     def __post_init__(self) -> None:
-        if self.padding < 0:
-            raise UsageError(f"PadCrop: padding must be 0 or more, not {self.padding}")
+        whole("PadCrop: padding", self.padding, least=0)
 
     def move(self, rows: Tensor, columns: Tensor, key: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         places = 2 * self.padding + 1

@@ -12,6 +12,7 @@ from mentorch.data._dataset import Dataset, Split
 from mentorch.data._fetch import fetch
 from mentorch.data._find import find, not_found
 from mentorch.data._folder import list_folder, list_images, read_images
+from mentorch.data._numbers import whole
 from mentorch.data._sources import Source, source_named
 from mentorch.data._splits import hold_out, part_size, subset
 
@@ -68,6 +69,7 @@ def load(
         UsageError: if the name is unknown, nothing is found, or a size is impossible.
         RunError: if an archive is damaged, or a download fails.
     """
+    whole("split_seed", split_seed)
     official = _official(name, Path(root).expanduser() if root else None, download, image_size)
     train, held = official.train, official.validation
     if held is None:
@@ -112,7 +114,9 @@ def unlabelled(path: str | Path, *, image_size: int | None = None, train_size: i
 
 def _official(name: str, root: Path | None, download: bool, image_size: int | None) -> _Official:
     if name.startswith("folder:"):
-        return _read_folder(Path(name.removeprefix("folder:")).expanduser(), image_size or FOLDER_SIZE)
+        return _read_folder(
+            Path(name.removeprefix("folder:")).expanduser(), FOLDER_SIZE if image_size is None else image_size
+        )
     if image_size is not None:
         raise UsageError(f"image_size is for folder:PATH; the images of {name!r} have their own size")
     return _read_digits() if name == "digits" else _read_source(source_named(name), root, download)
@@ -164,8 +168,7 @@ def _read_folder(root: Path, size: int) -> _Official:
 
 
 def _check_size(size: int) -> None:
-    if size < 1:
-        raise UsageError(f"image_size must be 1 or more, not {size}")
+    whole("image_size", size, least=1)
 
 
 def _without_test(split: Split) -> tuple[Split, Split]:

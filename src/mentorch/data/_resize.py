@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mentorch._errors import UsageError
+from mentorch.data._numbers import whole
 
 
 class Resize(nn.Module):
@@ -22,10 +23,10 @@ class Resize(nn.Module):
 
     def __init__(self, size: int | tuple[int, int]) -> None:
         super().__init__()
-        height, width = (size, size) if isinstance(size, int) else size
-        if min(height, width) < 1:
+        sides = size if isinstance(size, tuple | list) else (size, size)
+        if len(sides) != 2 or min(whole("Resize: a size", side) for side in sides) < 1:
             raise UsageError(f"Resize needs a positive size, not {size}")
-        self.size = (height, width)
+        self.size = (sides[0], sides[1])
 
     def forward(self, images: Tensor) -> Tensor:
         """``images`` at the size, shape `[N, C, H, W]`; as they are if they have it already."""

@@ -1,10 +1,13 @@
 """Stratified orders: one permutation whose every beginning has the class proportions of the whole."""
 
+from numbers import Real
+
 import torch
 from torch import Tensor
 
 from mentorch._errors import UsageError
 from mentorch.data._keys import sample_keys
+from mentorch.data._numbers import whole
 
 
 def stratified_order(labels: Tensor, seed: int) -> Tensor:
@@ -37,7 +40,8 @@ def part_size(what: str, amount: float | int, total: int) -> int:
         UsageError: naming ``what``, if it lies outside.
     """
     size = amount * total if isinstance(amount, float) else amount
-    if isinstance(amount, bool) or not 0 <= size < total or round(size) == total:
+    number = isinstance(amount, Real) and not isinstance(amount, bool)
+    if not number or not 0 <= size < total or round(size) == total:
         raise UsageError(f"{what} must be a fraction in [0, 1) or a count below {total}, not {amount!r}")
     return round(size)
 
@@ -52,10 +56,11 @@ def subset(labels: Tensor, size: int | None, seed: int) -> Tensor:
     """A stratified choice of ``size`` rows, ascending; a smaller choice is part of a larger one. None: all rows.
 
     Raises:
-        UsageError: if ``size`` is not in `[1, N]`.
+        UsageError: if ``size`` is not whole, or not in `[1, N]`.
     """
     if size is None:
         return torch.arange(len(labels))
+    size = whole("train_size", size)
     if not 1 <= size <= len(labels):
         raise UsageError(f"train_size must lie in [1, {len(labels)}] (what validation leaves), not {size}")
     return stratified_order(labels, seed)[:size].sort().values

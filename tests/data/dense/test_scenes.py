@@ -35,5 +35,8 @@ def test_splits_and_seeds_differ():
 def test_wrong_requests_are_refused():
     with pytest.raises(UsageError, match="at least one scene"):
         scenes(16, train=0)
+    for options in ({"train": 2.5}, {"size": 16.5}, {"samples": 1.5}, {"seed": 0.5}):
+        with pytest.raises(UsageError, match=r"must be a whole number, not \d+\.5$"):
+            scenes(**{"train": 1, "validation": 1, "test": 1, **options})
     with pytest.raises(UsageError, match="scene"):
         load("scene")

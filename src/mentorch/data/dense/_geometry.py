@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mentorch._errors import UsageError
 from mentorch.data._keys import below, uniform
+from mentorch.data._numbers import whole
 from mentorch.data.dense._placement import Placement
 
 
@@ -112,8 +113,13 @@ class Crop:
 
 
 def both(size: int | tuple[int, int]) -> tuple[int, int]:
-    """Height and width from one side or both."""
-    return (size, size) if isinstance(size, int) else size
+    """Height and width from one side or both.
+
+    Raises:
+        UsageError: for numbers that are not whole.
+    """
+    height, width = size if isinstance(size, tuple | list) else (size, size)
+    return whole("height", height), whole("width", width)
 
 
 def _around_centre(turn: Tensor, factor: Tensor, size: tuple[int, int], *, rescale: bool) -> Placement:

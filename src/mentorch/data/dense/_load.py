@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mentorch._errors import RunError, UsageError, unknown
 from mentorch.data._keys import sample_keys
+from mentorch.data._numbers import whole
 from mentorch.data._splits import part_size
 from mentorch.data.dense import _layouts
 from mentorch.data.dense._camera import Camera, normals_from_depth
@@ -62,6 +63,7 @@ def load(
         UsageError: for an unknown name, a place without the files, or impossible sizes.
         RunError: for a file that cannot be read, or images of different sizes where ``size`` is None.
     """
+    whole("split_seed", split_seed)
     kind, _, place = name.partition(":")
     if name == "scenes":
         return scenes(size or 64)

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from mentorch._errors import UsageError
 from mentorch.data._keys import fold, sample_keys
+from mentorch.data._numbers import whole
 from mentorch.data.dense._camera import Camera
 from mentorch.data.dense._geometry import both
 from mentorch.data.dense._render import FIELD, render
@@ -37,12 +38,14 @@ def scenes(
         device: that renders, and holds the data.
 
     Raises:
-        UsageError: if a size or a number is below one.
+        UsageError: if a size or a number is below one or not whole.
     """
     shape = both(size)
     counts = (train, validation, test)
-    if min(counts) < 1:
+    if min(whole("scenes in a split", count) for count in counts) < 1:
         raise UsageError(f"scenes: every split needs at least one scene, not {counts}")
+    whole("samples", samples, least=1)
+    whole("seed", seed)
     parts = [
         _split(sample_keys(fold(seed, number), 0, torch.arange(count, device=device)), shape, samples)
         for number, count in enumerate(counts)
