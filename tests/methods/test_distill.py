@@ -241,6 +241,21 @@ def test_families_mix(build) -> None:
         assert len([edge for edge in drawn(graph) if edge.loss is losses.attention]) == 3
 
 
+def test_one_loss_with_other_options_is_an_edge_of_its_own() -> None:
+    images, _ = batch()
+    chosen = [partial(losses.kd, temperature=t) for t in (1.0, 4.0, 8.0)]
+    student, teacher = (network.eval() for network in pair())
+    found = distill(student, teacher, *chosen, (losses.attention, 1.0), (partial(losses.attention), 2.0), labels=0.0)(
+        images
+    )
+    first, second = "teacher -> student: kd", "teacher.layer1 -> student.layer1: attention"
+    assert {first, f"{first} (2)", f"{first} (3)", second, f"{second} (2)"} < found.keys()
+    assert len(found) == 7
+    for loss, name in zip(chosen, (first, f"{first} (2)", f"{first} (3)"), strict=True):
+        torch.testing.assert_close(found[name], 0.9 * loss(student(images), teacher(images)).mean())
+    assert found[f"{second} (2)"].item() == pytest.approx(2 * found[second].item())
+
+
 def test_pairs_of_stages_can_be_named() -> None:
     graph = distill(*pair(), losses.attention, losses.similarity, pair=[("layer2", "layer1")])
     assert [(edge.targets, edge.sources) for edge in drawn(graph)] == [(STAGES[1], ("teacher.layer1",))] * 2
@@ -264,7 +279,7 @@ def test_foreign_networks_need_places_and_take_them() -> None:
     [
         (lambda s, t: distill(s, t), "at least one loss"),
         (lambda s, t: distill(s, t, F.mse_loss), "mse_loss is not in mentorch.losses: draw its Edge yourself"),
-        (lambda s, t: distill(s, t, losses.kd, losses.kd), "teacher -> student: kd"),
+        (lambda s, t: distill(s, t, losses.kd, losses.kd), "kd is given twice: give it once, or bind options to each"),
         (
             lambda s, t: distill(s, networks.cnn_medium(10, 1), losses.attention),
             "layer1, layer2, layer3.*; pass example=",
@@ -272,6 +287,10 @@ def test_foreign_networks_need_places_and_take_them() -> None:
         (
             lambda s, t: distill(s, t, losses.hint, places={"teacher": Taps("", (), "fc:in")}),
             "name those of the teacher",
+        ),
+        (
+            lambda s, t: distill(s, t, losses.kd, losses.cross_entropy, labels=1.0),
+            "two edges are called 'labels -> student",
         ),
         (lambda s, t: distill(s, t, losses.CRD), "crd remembers every sample: pass samples="),
     ],

@@ -1,6 +1,8 @@
 """Distillation: a frozen teacher, a learning student, one or several losses between them."""
 
+import dataclasses
 import functools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -47,7 +49,8 @@ def distill(
         teacher: is frozen in place, under the name ``teacher``.
         losses: from :mod:`mentorch.losses`, with options bound by ``functools.partial``; ``(loss, gate)`` replaces the
             published weight, of stages that weigh differently that of the deepest. Of a loss that owns weights the
-            class, or what it made: the class is asked once per edge.
+            class, or what it made: the class is asked once per edge. One loss with several options is several edges,
+            ``... kd`` and ``... kd (2)``.
         labels: gate of the cross-entropy with the labels; by default the smallest that was published with one of the
             losses; 0 learns without labels.
         pair: which stages to compare, as pairs of student and teacher, shallow to deep. ``auto``: all of the network
@@ -63,23 +66,38 @@ def distill(
             Where no activation of its own ends a stage, they read the stage.
 
     Raises:
-        UsageError: without a loss, for a loss that is not in the catalogue (draw its :class:`mentorch.Edge` yourself),
-            and for networks that do not show what it reads.
+        UsageError: without a loss, for one that is given twice or is not in the catalogue (draw its
+            :class:`mentorch.Edge` yourself), and for networks that do not show what it reads.
     """
     if not losses:
         raise UsageError("distill needs at least one loss, such as mentorch.losses.kd")
     if not is_frozen(teacher):
         freeze(teacher)
     pairs = [loss if isinstance(loss, tuple) else (loss, None) for loss in losses]
+    for i, (loss, _) in enumerate(pairs):
+        if any(loss is other for other, _ in pairs[:i]):
+            raise UsageError(f"distill: {loss_name(loss)} is given twice: give it once, or bind options to each")
     infos = [about(loss) for loss, _ in pairs]
     if labels is None:
         labels = min(info.labels_weight for info in infos)
-    edges = [Edge("labels", "student", cross_entropy, labels)] if labels != 0 else []
+    edges: list[Edge] = []
     networks = {"student": student, "teacher": teacher}
     where = Places(networks, places or {}, views or {}, example, pair)
     for (loss, gate), info in zip(pairs, infos, strict=True):
         edges += _edges(loss, info.weight if gate is None else gate, info, where, samples)
-    return Graph(networks, edges, views=views, example=example)
+    learned = [Edge("labels", "student", cross_entropy, labels)] if labels != 0 else []
+    return Graph(networks, [*learned, *_told_apart(edges)], views=views, example=example)
+
+
+def _told_apart(edges: Sequence[Edge]) -> list[Edge]:
+    """Edges with names of their own: of one loss with other options, the second is counted, ``... kd (2)``."""
+    seen: Counter[str] = Counter()
+    found = []
+    for edge in edges:
+        seen[edge.name] += 1
+        times = seen[edge.name]
+        found.append(edge if times == 1 else dataclasses.replace(edge, name=f"{edge.name} ({times})"))
+    return found
 
 
 def _edges(loss: Loss, gate: float | Gate, info: LossInfo, where: Places, samples: int | None) -> list[Edge]:
