@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mentorch import Edge, Graph, UsageError, losses, networks
 from mentorch.methods import distill
-from mentorch.methods._distill._preact import as_registered, as_run
+from mentorch.methods._distill._preact import before_activation
 from mentorch.networks import Taps
 
 BUILDERS = [
@@ -26,9 +26,8 @@ def test_the_activation_makes_the_stage_of_what_precedes_it(build) -> None:
     torch.manual_seed(0)
     network = build(10).eval()
     for stage in network.taps.stages:
-        before = as_registered(network, stage)
+        before = before_activation(network, [stage], partial(network, torch.rand(2, 3, 32, 32)))[stage]
         assert before.endswith(":in")
-        assert as_run(network, [stage], partial(network, torch.rand(2, 3, 32, 32))) == {stage: before}
 
         def compare(student: Tensor, *_: Tensor) -> Tensor:
             return (student[0].relu() - student[1]).abs().mean() + (student[0] >= 0).all()
@@ -43,8 +42,13 @@ def test_a_stage_without_activation_is_its_own() -> None:
         nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), nn.Sequential(nn.ReLU(), nn.Conv2d(4, 4, 1))
     )
     expected = ["0", "1", "0:in"]
-    assert list(as_run(network, expected, partial(network, torch.rand(1, 3, 2, 2))).values()) == expected
-    assert [as_registered(network, stage) for stage in expected] == expected
+    assert list(before_activation(network, expected, partial(network, torch.rand(1, 3, 2, 2))).values()) == expected
+
+
+def test_a_part_of_a_stage_that_ends_in_an_activation_does_not_end_the_stage() -> None:
+    network = networks.shufflenet_v2(10).eval()  # its branches are joined after their activations
+    stages = network.taps.stages
+    assert before_activation(network, stages, partial(network, torch.rand(2, 3, 32, 32))) == {s: s for s in stages}
 
 
 class Block(nn.Module):
@@ -101,7 +105,12 @@ def test_a_stage_that_no_activation_of_its_own_ends_is_read_as_it_is(network) ->
     assert all(value.isfinite() for value in graph(*EXAMPLE).values())
 
 
-@pytest.mark.parametrize("example", [None, EXAMPLE])
-def test_a_pair_that_does_not_exist_is_named(example) -> None:
+def test_a_pair_that_does_not_exist_is_named() -> None:
     with pytest.raises(UsageError, match="module of 'teacher' 'c'"):
-        distill(Net(), Net(), losses.OFD, pair=[("a", "c")], example=example)
+        distill(Net(), Net(), losses.OFD, pair=[("a", "c")], example=EXAMPLE)
+
+
+@pytest.mark.parametrize("loss", [losses.OFD, losses.ab, losses.Review])
+def test_without_an_example_it_is_asked_for(loss) -> None:
+    with pytest.raises(UsageError, match="reads maps before their activation: pass example="):
+        distill(Net(), Net(), loss)

@@ -61,9 +61,9 @@ def distill(
         places: for networks that do not say where their features are: node -> :class:`mentorch.networks.Taps`.
         views: per node, what it sees of the inputs.
         example: see :class:`mentorch.Graph`; needed before making an optimiser if a loss has an adapter, and where a
-            stage shows tokens: losses on maps then read them as maps (:class:`mentorch.losses.OnMaps`). It also shows
-            which activation ends a stage, for losses that read what precedes it; without, that written last counts.
-            Where no activation of its own ends a stage, they read the stage.
+            stage shows tokens: losses on maps then read them as maps (:class:`mentorch.losses.OnMaps`). Losses that
+            read stages before their last activation need it, to see which that is; where no activation that runs once
+            gives a stage its output, they read the stage.
 
     Raises:
         UsageError: without a loss, for one that is given twice or is not in the catalogue (draw its

@@ -15,7 +15,7 @@ from mentorch._graph import View
 from mentorch._tap import Tap, parse
 from mentorch.losses import LossInfo
 from mentorch.methods._distill._look import look
-from mentorch.methods._distill._preact import as_registered, as_run
+from mentorch.methods._distill._preact import before_activation
 from mentorch.networks import Taps
 from mentorch.networks import taps as find_taps
 
@@ -45,6 +45,8 @@ class Places:
         """The edges of a loss."""
         if info.reads == "logits":
             return [("student", ("teacher",))]
+        if info.preact and self.example is None:
+            raise UsageError(f"{info.name} reads maps before their activation: pass example= to see where those are")
         own = {name: self.taps(name) for name in self.networks}
         student, teacher = (f"{name}.{own[name].embedding}" for name in ("student", "teacher"))
         if info.reads == "embedding":
@@ -136,13 +138,9 @@ class Places:
         """Of each network: stage -> where it is before its last activation."""
         found: dict[str, dict[str, str]] = {}
         for name, stages in self._stages.items():
-            network = self.networks[name]
             for stage in stages:
                 parse(f"{name}.{stage}", self.networks)
-            if self.example is None:
-                found[name] = {stage: as_registered(network, stage) for stage in stages}
-            else:
-                found[name] = as_run(network, stages, functools.partial(self._run, name))
+            found[name] = before_activation(self.networks[name], stages, functools.partial(self._run, name))
         return found
 
     def _run(self, name: str) -> None:

@@ -10,28 +10,12 @@ from torch import Tensor, nn
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish)
 
 
-def as_registered(network: nn.Module, stage: str) -> str:
-    """The input of the activation that is the last part of a stage as written; the stage where its last part is none.
-
-    >>> as_registered(nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())), "0")
-    '0.1:in'
-    """
-    path, module = stage, network.get_submodule(stage.partition(":")[0])
-    while ":" not in path and not isinstance(module, _ACTIVATIONS):
-        children = list(module.named_children())
-        if not children:
-            return stage
-        name, module = children[-1]
-        path = f"{path}.{name}"
-    return path if ":" in path else f"{path}:in"
-
-
-def as_run(network: nn.Module, stages: Iterable[str], run: Callable[[], Any]) -> dict[str, str]:
+def before_activation(network: nn.Module, stages: Iterable[str], run: Callable[[], Any]) -> dict[str, str]:
     """For each stage the input of the activation that gives its output; where none does that runs once, the stage.
 
     >>> import torch
     >>> network = nn.Sequential(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), nn.Sequential(nn.ReLU(), nn.Linear(4, 4)))
-    >>> as_run(network, ["0", "1"], lambda: network(torch.rand(1, 3)))
+    >>> before_activation(network, ["0", "1"], lambda: network(torch.rand(1, 3)))
     {'0': '0.1:in', '1': '1'}
     """
     passed: list[tuple[str, Tensor, int]] = []
