@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -375,3 +376,22 @@ def test_a_compiled_graph_runs_its_teacher_in_the_same_precision() -> None:
     freeze(teacher)
     assert not torch.equal(*graph(x).values(), *eager.values())  # in full precision from here on
     torch._dynamo.reset()
+
+
+def test_what_is_frozen_can_be_saved_loaded_and_sent_to_another_process() -> None:
+    teacher, student, (x, _) = freeze(network(), precision=torch.bfloat16), nn.Sequential(freeze(network())), batch()
+    graph = Graph({"teacher": teacher, "student": linear_student()}, [Edge("teacher", "student", per_sample)])
+    file = io.BytesIO()
+    torch.save([teacher, student, graph], file)
+    file.seek(0)
+    twin, learner, drawn = torch.load(file, weights_only=False)
+    torch.testing.assert_close(drawn(x), graph(x))
+    assert torch.equal(twin(x), teacher(x))
+    assert precision_of(twin) == torch.bfloat16
+    with torch.no_grad():
+        twin[4].bias.add_(64)
+    assert (twin(x) - teacher(x)).min() > 32
+    assert is_frozen(twin)
+    assert not any(modes(twin.train()))
+    assert not any(modes(learner.train())[1:])
+    assert not is_frozen(learner)

@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-import types
+import functools
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, TypeVar
 
@@ -43,7 +43,8 @@ def freeze(
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
             # training without tracking: batch statistics are used and the stored ones are left alone
             module.training, module.track_running_stats = statistics == "batch", statistics == "running"
-        module.train = types.MethodType(_stay_frozen, module)  # type: ignore[method-assign]
+        # no method: a pickled one would be looked for in the module's class
+        module.train = functools.partial(_stay_frozen, module)  # type: ignore[method-assign]
     _set_precision(network, precision)
     return network
 
@@ -59,7 +60,7 @@ def _set_precision(network: Any, precision: torch.dtype | None) -> None:
         del network._precision, network._forward_as_built
     if precision is not None:
         network._precision, network._forward_as_built = precision, network.forward
-        network.forward = types.MethodType(_forward_in_precision, network)
+        network.forward = functools.partial(_forward_in_precision, network)
 
 
 def thawed(network: M) -> M:
@@ -76,7 +77,7 @@ def thawed(network: M) -> M:
 
 def is_frozen(network: nn.Module) -> bool:
     """Whether :func:`freeze` was called on the network."""
-    return getattr(network.train, "__func__", None) is _stay_frozen
+    return getattr(network.train, "func", None) is _stay_frozen
 
 
 @contextlib.contextmanager
