@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import io
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -395,3 +396,17 @@ def test_what_is_frozen_can_be_saved_loaded_and_sent_to_another_process() -> Non
     assert not any(modes(twin.train()))
     assert not any(modes(learner.train())[1:])
     assert not is_frozen(learner)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_torchscript_is_refused_before_anything_changes(inside: bool) -> None:
+    net = network().eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(net, batch()[0])
+    net.train()
+    part = "TorchScript cannot be frozen" + (r" \(its part '1'\)" if inside else "")
+    with pytest.raises(UsageError, match=f"^{part}: freeze the network that it was made from$"):
+        freeze(nn.Sequential(net, traced) if inside else traced)
+    assert net.training
+    assert all(p.requires_grad for p in net.parameters())

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import nn
 
+from mentorch._errors import UsageError
 from mentorch._reading import at_least_single
 
 M = TypeVar("M", bound=nn.Module)
@@ -36,7 +37,14 @@ def freeze(
             (some methods ask for it); the running statistics are never updated.
         precision: what it computes in, ``torch.bfloat16`` say, whatever its students compute in: it runs under
             autocast. Its weights stay as they are, and what it says is widened to float32 again.
+
+    Raises:
+        UsageError: for TorchScript, whose ``train()`` is its own.
     """
+    for path, module in network.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            where = f" (its part {path!r})" if path else ""
+            raise UsageError(f"TorchScript cannot be frozen{where}: freeze the network that it was made from")
     network.requires_grad_(False)
     for module in network.modules():  # each part by itself: a student may share it, or somebody may call its train()
         module.training = False
