@@ -52,7 +52,7 @@ def freeze(
             # training without tracking: batch statistics are used and the stored ones are left alone
             module.training, module.track_running_stats = statistics == "batch", statistics == "running"
         # no method: a pickled one would be looked for in the module's class
-        module.train = functools.partial(_stay_frozen, module)  # type: ignore[method-assign]
+        module.train = functools.partial(_stay_frozen, module)
     _set_precision(network, precision)
     return network
 

@@ -73,6 +73,53 @@ def test_two_normalisations_that_print_alike_differ() -> None:
     assert fingerprint(one, "teacher", BATCHES)["view"] != fingerprint(two, "teacher", BATCHES)["view"]
 
 
+class Scale(nn.Module):
+    """Does not print its factor."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.float() * self.factor
+
+
+@dataclass(frozen=True)
+class Scaled:
+    factor: float
+
+    def see(self, images: Tensor) -> Tensor:
+        return images.float() * self.factor
+
+
+VIEWS: dict[str, Any] = {
+    "a module": Scale,
+    "a part of one": lambda factor: nn.Sequential(nn.Identity(), Scale(factor)),
+    "a module's method": lambda factor: Scale(factor).forward,
+    "a method": lambda factor: Scaled(factor).see,
+    "a method of state": lambda factor: Normalize((factor,), (0.25,)).forward,
+}
+
+
+@pytest.mark.parametrize("what", VIEWS)
+def test_views_that_do_not_print_their_options_differ_by_them(what: str) -> None:
+    same, one, two = (graph(view=VIEWS[what](factor)) for factor in (1.0, 1.0, 5.0))
+    facts, other = fingerprint(one, "teacher", BATCHES), fingerprint(two, "teacher", BATCHES)
+    assert fingerprint(same, "teacher", BATCHES) == facts
+    assert [key for key in facts if facts[key] != other[key]] == ["view"]
+
+
+def test_a_network_that_does_not_print_its_options_differs_by_them() -> None:
+    def scaled(factor: float) -> Graph:
+        made = graph()
+        made.nodes["teacher"].append(freeze(Scale(factor)))
+        return made
+
+    facts, other = (fingerprint(scaled(factor), "teacher", BATCHES) for factor in (1.0, 5.0))
+    assert fingerprint(scaled(1.0), "teacher", BATCHES) == facts
+    assert [key for key in facts if facts[key] != other[key]] == ["network"]
+
+
 def test_layers_without_weights_count() -> None:
     def network(activation: nn.Module) -> Graph:
         made = graph()
@@ -163,6 +210,11 @@ def test_a_folder_that_cannot_be_one_is_an_error(tmp_path: Path) -> None:
 # what says what it does
 
 
+class Unsaid:
+    def see(self, images: Tensor) -> Tensor:
+        return images
+
+
 @dataclass(frozen=True)
 class Holding:
     function: Any
@@ -182,7 +234,9 @@ def test_descriptions_are_the_same_in_every_process() -> None:
     assert not any(" at 0x" in text for text in here)
 
 
-@pytest.mark.parametrize("thing", [lambda x: x, Holding(lambda x: x), object(), functools.partial(lambda x: x)])
+@pytest.mark.parametrize(
+    "thing", [lambda x: x, Holding(lambda x: x), object(), functools.partial(lambda x: x), Unsaid().see]
+)
 def test_what_does_not_say_what_it_does_is_refused(thing: Any) -> None:
     with pytest.raises(UsageError, match=r"the view .* does not say what it does"):
         describe(thing, "view")

@@ -224,8 +224,8 @@ def test_data_that_ends_early_is_an_error(deep: MakeGraph, data: MakeData) -> No
 
 def bomb(at: int) -> Callable[[Tensor, Tensor], Tensor]:
     """A loss that becomes NaN at one call and then stays so; call 1 builds the graph."""
-    calls = iter(range(1, 10_000))
-    return lambda student, labels: F.cross_entropy(student, labels) * (float("nan") if next(calls) > at else 1.0)
+    calls, limit = iter(range(1, 10_000)), [at]  # a number would make it another loss, and the run another run
+    return lambda student, labels: F.cross_entropy(student, labels) * (float("nan") if next(calls) > limit[0] else 1.0)
 
 
 def test_nan_names_the_edge_and_keeps_the_last_good_checkpoint(data: MakeData, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Adam
 from torch.optim.lr_scheduler import StepLR
 
@@ -54,6 +54,54 @@ def scheduled(gamma: float) -> dict[str, Any]:
     made = graph()
     optimizer = SGD(made.parameters(), lr=0.1)
     return {"graph": made, "optimizer": optimizer, "schedule": StepLR(optimizer, 1, gamma)}
+
+
+class Times(nn.Module):
+    """Does not print its factor."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, student: Tensor, *teachers: Tensor) -> Tensor:
+        return student.square().mean() * self.factor
+
+    def seen(self, images: Tensor) -> Tensor:
+        return images.float() * self.factor
+
+
+class Weighted:
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def loss(self, student: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(student, labels) * self.factor
+
+
+ODD: dict[str, tuple[str, Callable[[float], Graph]]] = {
+    "a method": ("edges 1", lambda factor: supervised(Weighted(factor).loss)),
+    "a module": ("edges 1", lambda factor: supervised(Times(factor))),
+    "a lambda": ("edges 1", lambda factor: supervised(lambda s, t: F.cross_entropy(s, t) * factor)),
+    "an adapter": ("edges 1", lambda factor: supervised(F.cross_entropy, adapter=functools.partial(torch.mul, factor))),
+    "a view": ("views.student", lambda factor: supervised(F.cross_entropy, view=Times(factor).seen)),
+    "a view's state": ("views.student", lambda f: supervised(F.cross_entropy, view=Normalize([f], [1.0]).forward)),
+}
+
+
+def supervised(loss: Any, view: Any = None, **options: Any) -> Graph:
+    torch.manual_seed(0)
+    nodes = {"student": nn.Sequential(nn.Flatten(), nn.Linear(16, 3))}
+    edge = Edge("labels", "student", loss, **options)
+    return Graph(nodes, [edge], views={} if view is None else {"student": view})
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_what_does_not_print_its_options_is_known_by_them(what: str, tmp_path: Path) -> None:
+    name, make = ODD[what]
+    fit(**{**usual(), "graph": make(1.0)}, run=tmp_path)
+    fit(**{**usual(), "graph": make(1.0)}, run=tmp_path, resume=True)
+    with pytest.raises(RunError, match=rf"holds another run: {name} is .* there and .* here"):
+        fit(**{**usual(), "graph": make(100.0)}, run=tmp_path, resume=True)
 
 
 def lowered() -> dict[str, Any]:
@@ -122,6 +170,16 @@ def test_loaders_are_known_by_their_division() -> None:
 
 def test_two_processes_with_half_the_batch_are_one_with_the_whole() -> None:
     assert describe_data(Batches(split(), 4), 2) == describe_data(Batches(split(), 8))
+
+
+def test_of_long_texts_the_part_that_differs_is_shown() -> None:
+    one, other = (f"labels -> student{' ' * 200}factor={factor}{' ' * 200}" for factor in (1.5, 100.5))
+    with pytest.raises(
+        RunError, match=r"^here holds another run: a is 'labels -> .* factor=1\.5 +\.\.\. there and"
+    ) as caught:
+        check_same({"a": one}, {"a": other}, "here")
+    assert "factor=100.5" in str(caught.value)
+    assert len(str(caught.value)) < 200
 
 
 def test_a_difference_is_named_with_both_values() -> None:

@@ -3,9 +3,9 @@
 import fcntl
 import functools
 import hashlib
-import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,8 +17,9 @@ from mentorch._freeze import precision_of
 from mentorch._graph import Graph
 from mentorch.data import Augment, Batches, sample_keys
 from mentorch.networks import hash_tensors, state_hash
+from mentorch.training._describe import described
 
-SCHEMA = "mentorch.cache/2"
+SCHEMA = "mentorch.cache/3"
 
 
 def fingerprint(graph: Graph, name: str, batches: Batches) -> dict[str, Any]:
@@ -95,15 +96,18 @@ def describe(thing: object, role: str) -> str:
         UsageError: for something that does not say what it does, such as a lambda.
     """
     if isinstance(thing, nn.Module):
-        structure = hashlib.sha256(re.sub(" at 0x[0-9a-f]+", "", repr(thing)).encode()).hexdigest()[:16]
+        structure = hashlib.sha256(described(thing).encode()).hexdigest()[:16]
         return f"{type(thing).__name__} {structure}" + (f" {state_hash(thing)[:16]}" if role == "view" else "")
     if isinstance(thing, functools.partial):
-        words = [f"{key}={value!r}" for key, value in thing.keywords.items()]
-        return f"{describe(thing.func, role)}({', '.join([*map(repr, thing.args), *words])})"
+        words = [f"{key}={describe(value, role)}" for key, value in thing.keywords.items()]
+        return f"{describe(thing.func, role)}({', '.join([*(describe(arg, role) for arg in thing.args), *words])})"
+    owner = getattr(thing, "__self__", None)
+    if hasattr(thing, "__qualname__") and not isinstance(owner, ModuleType | None):
+        return f"{describe(owner, role)}.{thing.__qualname__}"
     text = f"{thing.__module__}.{thing.__qualname__}" if hasattr(thing, "__qualname__") else repr(thing)
     if any(mark in text for mark in (" at 0x", "<lambda>", "<locals>")):
         raise UsageError(f"outputs cannot be kept: the {role} {text} does not say what it does; use a frozen dataclass")
-    return text
+    return text if hasattr(thing, "__qualname__") else described(thing)
 
 
 def check_seeded(augment: Augment | None, batches: Batches) -> None:

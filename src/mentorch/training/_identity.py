@@ -1,6 +1,5 @@
 """What must agree between a checkpoint and the run that goes on from it: all that its numbers depend on."""
 
-import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from mentorch._errors import RunError
 from mentorch._freeze import precision_of
 from mentorch.data import Batches
 from mentorch.networks import hash_tensors, state_hash
+from mentorch.training._describe import described
 from mentorch.training._training import Training
 
 
@@ -38,13 +38,13 @@ def identity(
         "parameters": {name: _size(graph.nodes[name]) for name in graph.learning},
         "frozen": {name: state_hash(graph.nodes[name]) for name in graph.frozen},
         "precision of frozen": {n: str(p) for n in graph.frozen if (p := precision_of(graph.nodes[n])) is not None},
-        "views": {name: _printed(view) + _state(view) for name, view in graph.views.items()},
+        "views": {name: described(view) + _state(view) for name, view in graph.views.items()},
         "optimizers": {name: _optimizer(each) for name, each in steering.optimizers.items()},
         "schedules": {name: [_schedule(each) for each in all_] for name, all_ in steering.schedules.items()},
         "train": describe_data(train, world) if recorded else {},
         "validation": describe_data(validation, 1) if recorded else {},
         **{
-            name: value if isinstance(value, int | float | str | None) else _printed(value)
+            name: value if isinstance(value, int | float | str | None) else described(value)
             for name, value in options.items()
         },
     }
@@ -65,8 +65,8 @@ def describe_data(data: Any, world: int = 1) -> dict[str, Any]:
             "samples": hash_tensors({**targets, "images": split.images, "index": split.index}),
             "batch_size": data.batch_size * world,
             "order": {"shuffle": data.shuffle, "seed": data.seed, "drop_last": data.drop_last},
-            "augment": _printed(data.augment),
-            **({} if data.strong is None else {"strong": _printed(data.strong)}),
+            "augment": described(data.augment),
+            **({} if data.strong is None else {"strong": described(data.strong)}),
             "views": {"number": data.views, "seed": data.view_seed},
         }
     size: Any = getattr(data, "batch_size", None)
@@ -88,7 +88,8 @@ def check_same(there: Mapping[str, Any], here: Mapping[str, Any], where: str) ->
     for name in {**now, **before}:
         old, new = (found.get(name, "nothing") for found in (before, now))
         if old != new:
-            raise RunError(f"{where} holds another run: {name} is {_short(old)} there and {_short(new)} here")
+            there_, here_ = _short(old, new), _short(new, old)
+            raise RunError(f"{where} holds another run: {name} is {there_} there and {here_} here")
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -104,8 +105,9 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def _edge(edge: Edge) -> str:
     """An edge with its options; what its modules have learned is not among them."""
-    options = _printed(edge.loss)
-    return without_addresses(str(edge)) + ("" if options == loss_name(edge.loss) else f", {options}")
+    options = described(edge.loss)
+    adapter = "" if edge.adapter is None else f", adapter {described(edge.adapter)}"
+    return without_addresses(str(edge)) + ("" if options == loss_name(edge.loss) else f", {options}") + adapter
 
 
 def _optimizer(optimizer: Optimizer) -> dict[str, Any]:
@@ -114,7 +116,7 @@ def _optimizer(optimizer: Optimizer) -> dict[str, Any]:
     for group in optimizer.param_groups:
         told = {**group, "lr": group["initial_lr"]}
         groups.append(
-            {name: _printed(value) for name, value in told.items() if value and name not in ("initial_lr", "params")}
+            {name: described(value) for name, value in told.items() if value and name not in ("initial_lr", "params")}
         )
     return {"kind": type(optimizer).__name__, "groups": groups}
 
@@ -122,27 +124,24 @@ def _optimizer(optimizer: Optimizer) -> dict[str, Any]:
 def _schedule(schedule: Any) -> str:
     """A gate as it prints; torch's schedulers keep their numbers in their state."""
     if not isinstance(schedule, LRScheduler):
-        return _printed(schedule)
-    return f"{type(schedule).__name__} {_printed(schedule.state_dict())}"
+        return described(schedule)
+    return f"{type(schedule).__name__} {without_addresses(repr(schedule.state_dict()))}"
 
 
 def _state(view: Any) -> str:
+    view = getattr(view, "__self__", view)
     return f" {state_hash(view)[:16]}" if isinstance(view, nn.Module) else ""
 
 
-def _printed(value: Any) -> str:
-    """How something prints in every process; a function by its name."""
-    if isinstance(value, functools.partial):
-        words = [*map(_printed, value.args), *(f"{key}={_printed(item)}" for key, item in value.keywords.items())]
-        return f"{_printed(value.func)}({', '.join(words)})"
-    if hasattr(value, "__qualname__"):
-        return str(value.__qualname__)
-    return without_addresses(repr(value))
-
-
-def _short(value: Any) -> str:
+def _short(value: Any, other: Any) -> str:
+    """How a value prints; of what is long, the part where it differs from another one."""
     text = repr(value)
-    return text if len(text) <= 60 else f"{text[:40]}...{text[-12:]}"
+    if len(text) <= 60:
+        return text
+    differs = next((at for at, (one, two) in enumerate(zip(text, repr(other), strict=False)) if one != two), 0)
+    if differs < 40:
+        return f"{text[:40]}...{text[-12:]}"
+    return f"{text[:12]}...{text[differs - 20 : differs + 22]}..."
 
 
 def _size(node: nn.Module) -> int:
