@@ -185,9 +185,31 @@ def test_every_parameter_group_keeps_its_own_base_rate(linear: MakeGraph, data: 
     graph = linear()
     weight, bias = graph.nodes["student"].parameters()
     optimizer = torch.optim.SGD([{"params": [weight], "lr": 1.0}, {"params": [bias], "lr": 0.5}])
+    seen: list[list[float]] = []
+    note = On("end", lambda training: seen.append([group["lr"] for group in optimizer.param_groups]))
     for _ in range(2):  # a second run starts from the base again, not from where the first one ended
-        assert rates(graph, data(2), optimizer=optimizer, schedule=gates.Linear(1.0, 0.5))[-1] == 0.5
-        assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.25]
+        run(graph, data(2), optimizer=optimizer, schedule=gates.Linear(1.0, 0.5), callbacks=[note])
+        assert [group["lr"] for group in optimizer.param_groups] == [1.0, 0.5]
+    assert seen == [[0.5, 0.25]] * 2
+
+
+def test_an_optimiser_has_its_rate_back_after_a_run_and_what_is_set_then_counts(
+    linear: MakeGraph, data: MakeData, tmp_path: Any
+) -> None:
+    graph = linear()
+    optimizer = SGD(graph.nodes["student"].parameters(), lr=0.1)
+    rates(graph, data(2), optimizer=optimizer, schedule=gates.Cosine())
+    assert rates(graph, data(2), optimizer=optimizer) == [0.1] * 10
+    optimizer.param_groups[0]["lr"] = 0.001
+    assert rates(graph, data(2), optimizer=optimizer, schedule=gates.Linear(1.0, 0.5))[0] == 0.001
+    options = {"optimizer": optimizer, "schedule": gates.Cosine(), "epochs": 2, "run": tmp_path}
+    with pytest.raises(ZeroDivisionError):
+        fit(graph, data(2), **options, callbacks=[On("step", lambda _: 1 / 0, at=[3])])
+    assert optimizer.param_groups[0]["lr"] == 0.001
+    fit(graph, data(2), **options, resume=True)
+    scheduler = MultiStepLR(optimizer, [1])
+    assert rates(graph, data(1), optimizer=optimizer, schedule=scheduler)[0] == 0.001
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0001)  # is the scheduler's
 
 
 @pytest.mark.parametrize(

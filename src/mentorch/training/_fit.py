@@ -78,7 +78,8 @@ def fit(
     Args:
         graph: what is trained, in place. Adapters that are not built yet are built from the first batch.
         train: can be iterated once per epoch and gives ``(inputs, labels)``, ``(inputs, labels, index)`` or ``inputs``.
-        optimizer: one for all, or one per learning node: an optimiser, or a factory ``parameters -> optimiser``.
+        optimizer: one for all, or one per learning node: an optimiser, or a factory ``parameters -> optimiser``. Its
+            rate is what a schedule starts from, and is what it was again at the end, unless a torch scheduler owns it.
         epochs: passes over ``train``.
         schedule: factor on the learning rate as a function of progress (any gate), a :class:`Plateau`, a torch
             scheduler (stepped per epoch), several of these, or one of these per optimiser.
@@ -190,6 +191,7 @@ def fit(
     )
     writes = loop.run is not None and fabric.is_global_zero
     with contextlib.ExitStack() as stack:
+        stack.callback(training.steering.put_back)
         if writes:
             stack.enter_context(locked(Path(str(run))))
         loop.restore(resume)

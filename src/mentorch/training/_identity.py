@@ -1,6 +1,6 @@
 """What must agree between a checkpoint and the run that goes on from it: all that its numbers depend on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -39,7 +39,7 @@ def identity(
         "frozen": {name: state_hash(graph.nodes[name]) for name in graph.frozen},
         "precision of frozen": {n: str(p) for n in graph.frozen if (p := precision_of(graph.nodes[n])) is not None},
         "views": {name: described(view) + _state(view) for name, view in graph.views.items()},
-        "optimizers": {name: _optimizer(each) for name, each in steering.optimizers.items()},
+        "optimizers": {name: _optimizer(each, steering.base[name]) for name, each in steering.optimizers.items()},
         "schedules": {name: [_schedule(each) for each in all_] for name, all_ in steering.schedules.items()},
         "train": describe_data(train, world) if recorded else {},
         "validation": describe_data(validation, 1) if recorded else {},
@@ -110,11 +110,11 @@ def _edge(edge: Edge) -> str:
     return without_addresses(str(edge)) + ("" if options == loss_name(edge.loss) else f", {options}") + adapter
 
 
-def _optimizer(optimizer: Optimizer) -> dict[str, Any]:
+def _optimizer(optimizer: Optimizer, rates: Sequence[Any]) -> dict[str, Any]:
     """Its kind, and the numbers of its groups; the rate is that before any schedule, and what is off is not told."""
     groups = []
-    for group in optimizer.param_groups:
-        told = {**group, "lr": group["initial_lr"]}
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        told = {**group, "lr": rate}
         groups.append(
             {name: described(value) for name, value in told.items() if value and name not in ("initial_lr", "params")}
         )

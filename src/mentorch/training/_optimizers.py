@@ -57,20 +57,34 @@ class Steering:
         self.plateaus = {
             name: [_PlateauState(s) for s in all_ if isinstance(s, Plateau)] for name, all_ in self.schedules.items()
         }
-        for each in self.optimizers.values():
-            for group in each.param_groups:
-                group.setdefault("initial_lr", group["lr"])
+        self.base = {name: self._base(name) for name in self.optimizers}
+
+    def _base(self, name: str) -> list[Any]:
+        """The rate of each group before any schedule; a torch scheduler has written it down."""
+        key = "initial_lr" if any(isinstance(s, LRScheduler) for s in self.schedules[name]) else "lr"
+        return [group[key] for group in self.optimizers[name].param_groups]
+
+    def _scaled(self, name: str) -> bool:
+        """Whether gates or plateaus set an optimiser's rate."""
+        return any(not isinstance(schedule, LRScheduler) for schedule in self.schedules[name])
+
+    def put_back(self) -> None:
+        """Give the optimisers the rates that they had, where gates or plateaus changed them."""
+        for name, optimizer in self.optimizers.items():
+            if self._scaled(name):
+                for group, rate in zip(optimizer.param_groups, self.base[name], strict=True):
+                    group["lr"] = rate
 
     def set_rates(self, progress: float) -> None:
         """Set every learning rate for the coming step."""
         for name, optimizer in self.optimizers.items():
+            if not self._scaled(name):
+                continue
             gates = [s for s in self.schedules[name] if not isinstance(s, Plateau | LRScheduler)]
             plateaus = self.plateaus[name]
-            if not gates and not plateaus:
-                continue
             factor = functools.reduce(lambda product, gate: product * gate(progress), gates, 1.0)
-            for group in optimizer.param_groups:
-                rate = group["initial_lr"] * factor
+            for group, base in zip(optimizer.param_groups, self.base[name], strict=True):
+                rate = base * factor
                 for plateau in plateaus:
                     rate = max(rate * plateau.factor, min(plateau.rule.minimum, rate))
                 group["lr"] = rate
