@@ -71,6 +71,11 @@ shared = linear()
             "nodes 'a' and 'b' are the same network",
         ),
         (lambda: make(views={"techer": torch.neg}), "views: there is no node 'techer' (known: student, teacher)"),
+        (
+            lambda: make(views={"teacher": nn.BatchNorm1d(4, affine=False)}),
+            "the view of 'teacher' has statistics that would change (BatchNorm1d): make it a part of the network, "
+            "or freeze() it",
+        ),
         (lambda: make({"student": torch.relu}), "node 'student' is not a torch.nn.Module but <built-in"),
         (lambda: make({}, []), "a graph needs at least one node"),
         (lambda: make(devices={"tutor": "cpu"}), "devices: there is no node 'tutor' (known: student, teacher)"),
@@ -94,3 +99,9 @@ def test_a_bad_name_for_a_node_is_refused(name: Any) -> None:
     with pytest.raises(UsageError, match="cannot name a node") as caught:
         Graph({name: linear()}, [])
     assert repr(name) in str(caught.value)
+
+
+def test_views_that_are_fixed_are_accepted() -> None:
+    fixed = [torch.neg, nn.Dropout(0.5), nn.LayerNorm(4, elementwise_affine=False), freeze(nn.Linear(4, 4))]
+    for view in [*fixed, freeze(nn.BatchNorm1d(4)), nn.BatchNorm1d(4, affine=False, track_running_stats=False)]:
+        make(views={"student": view})

@@ -154,7 +154,7 @@ def test_the_last_batch_may_be_smaller_and_modes_may_change() -> None:
 
 @pytest.mark.parametrize(
     "view",
-    [nn.BatchNorm1d(D, affine=False), lambda x: x * 2, functools.partial(torch.mul, torch.tensor(2.0))],
+    [freeze(nn.BatchNorm1d(D)), lambda x: x * 2, functools.partial(torch.mul, torch.tensor(2.0))],
     ids=["module", "function", "partial"],
 )
 def test_views_compile_too(view: Any) -> None:

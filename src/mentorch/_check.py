@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import nn
@@ -63,12 +64,26 @@ def check_edges(nodes: Mapping[str, nn.Module], edges: Sequence[Edge], addresses
             raise UsageError(f"node {address.root!r} is compiled: build the graph first, then graph.compile()")
 
 
-def check_known(nodes: Mapping[str, nn.Module], **options: Collection[str]) -> None:
-    """Refuse options that are about nodes which there are not."""
-    for option, names in options.items():
+def check_known(nodes: Mapping[str, nn.Module], *, views: Mapping[str, Any], devices: Collection[str]) -> None:
+    """Refuse views and devices of nodes which there are not, and views that are not fixed."""
+    for option, names in {"views": views, "devices": devices}.items():
         for name in names:
             if name not in nodes:
                 raise UsageError(f"{option}: there is no node {name!r} (known: {', '.join(nodes)})")
+    for name, view in views.items():
+        if isinstance(view, nn.Module):
+            _check_fixed(name, view)
+
+
+def _check_fixed(name: str, view: nn.Module) -> None:
+    """No checkpoint keeps what a view recorded."""
+    for module in view.modules():
+        records = isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats
+        if records and not is_frozen(module):
+            raise UsageError(
+                f"the view of {name!r} has statistics that would change ({type(module).__name__}): "
+                "make it a part of the network, or freeze() it"
+            )
 
 
 def _is_compiled(node: nn.Module) -> bool:

@@ -152,6 +152,23 @@ def test_statistics_of_the_batch_cannot_be_kept(net: nn.Module) -> None:
         fingerprint(made, "teacher", BATCHES)
 
 
+@pytest.mark.parametrize(
+    "view",
+    [
+        freeze(nn.BatchNorm2d(1), statistics="batch"),
+        nn.BatchNorm2d(1, affine=False, track_running_stats=False),
+        nn.Sequential(nn.Dropout(0.5)),
+    ],
+)
+def test_views_that_use_statistics_of_the_batch_or_draw_cannot_be_kept(view: nn.Module) -> None:
+    with pytest.raises(UsageError, match=r"outputs of 'teacher' cannot be kept: 'view(\.0)?' is in training mode, or"):
+        fingerprint(graph(view=view), "teacher", BATCHES)
+
+
+def test_frozen_views_can_be_kept() -> None:
+    fingerprint(graph(view=freeze(nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(0.5)))), "teacher", BATCHES)
+
+
 # cards
 
 

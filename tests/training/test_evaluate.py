@@ -94,7 +94,7 @@ def test_outputs_and_labels_may_be_mappings(data: MakeData) -> None:
 
 def test_views_are_used_and_in_evaluation_mode(data: MakeData) -> None:
     node = nn.Linear(4, 3)
-    views = {"a": nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(4, affine=False))}
+    views = {"a": nn.Sequential(nn.Dropout(0.5), freeze(nn.BatchNorm1d(4, affine=False)))}
     graph = Graph({"a": node}, [Edge("labels", "a", F.cross_entropy)], views=views)
     views["a"][1].running_mean.fill_(3.0)
     batches = data(2)

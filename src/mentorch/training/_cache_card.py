@@ -20,6 +20,7 @@ from mentorch.networks import hash_tensors, state_hash
 from mentorch.training._describe import described
 
 SCHEMA = "mentorch.cache/3"
+_TWO_MODES = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 
 
 def fingerprint(graph: Graph, name: str, batches: Batches) -> dict[str, Any]:
@@ -28,8 +29,9 @@ def fingerprint(graph: Graph, name: str, batches: Batches) -> dict[str, Any]:
     Raises:
         UsageError: if the outputs are not a function of sample and view, or it cannot be told which function.
     """
-    node = graph.nodes[name]
-    for path, module in node.named_modules():
+    node, view = graph.nodes[name], graph.views.get(name)
+    seen = view.named_modules(prefix="view") if isinstance(view, nn.Module) else ()
+    for path, module in (*node.named_modules(), *((path, m) for path, m in seen if isinstance(m, _TWO_MODES))):
         untracked = isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
         if module.training or untracked:
             where = path or type(module).__name__
@@ -42,7 +44,7 @@ def fingerprint(graph: Graph, name: str, batches: Batches) -> dict[str, Any]:
         "schema": SCHEMA,
         "weights": state_hash(node),
         "network": describe(node, "network"),
-        "view": describe(graph.views.get(name), "view"),
+        "view": describe(view, "view"),
         "samples": hash_tensors({"images": batches.split.images, "index": batches.split.index}),
         "augmentation": describe(batches.augment, "augmentation"),
         "view seed": None if batches.augment is None else _view_seed(batches),
