@@ -19,6 +19,7 @@ from mentorch._files import locked
 from mentorch._graph import Graph
 from mentorch.training import _loggers
 from mentorch.training._batches import Batch, count, generators, to_device, walk
+from mentorch.training._best import leave
 from mentorch.training._cache import OpenCache, TeacherCache
 from mentorch.training._callbacks import On
 from mentorch.training._check import (
@@ -36,7 +37,7 @@ from mentorch.training._lack import named
 from mentorch.training._loop import Loop
 from mentorch.training._optimizers import OneOrEach, Schedule, Steering
 from mentorch.training._training import Monitor, Training
-from mentorch.training._weights import fill, sharded
+from mentorch.training._weights import sharded
 
 
 def fit(
@@ -126,7 +127,8 @@ def fit(
     Raises:
         UsageError: for arguments that make no sense; before anything is trained.
         RunError: if a loss becomes NaN or infinite (the edge is named; the last good checkpoint stays), if the run
-            folder is in use, already holds another run, or cannot be written, and if a frozen node changed.
+            folder is in use, already holds another run, or cannot be written, if a frozen node changed, and at the end
+            if ``select="best"`` and no epoch was, as the monitored metric was NaN or infinite in each.
         KeyboardInterrupt: after Ctrl-C, once the step is finished and a checkpoint is written.
     """
     check_numbers(
@@ -212,7 +214,7 @@ def fit(
         if alone:  # several cannot agree on a step in time: the last checkpoint is there
             loop.interrupted = stack.enter_context(_ctrl_c())
         loop.go()
-    _finish(training, select)
+    leave(training, select, monitor)
     return training.history
 
 
@@ -284,12 +286,3 @@ def _lay_out(graph: Graph) -> None:
 
 def _copy_of(node: nn.Module) -> nn.Module:
     return copy.deepcopy(node).requires_grad_(False)
-
-
-def _finish(training: Training, select: Literal["last", "best"]) -> None:
-    """Leave the nodes with the weights that were asked for."""
-    for name in training.graph.learning:
-        if select == "best" and training.history.best_weights:
-            fill(training.graph.nodes[name], training.history.best_weights[name])
-        elif name in training.averages:
-            training.graph.nodes[name].load_state_dict(training.averages[name].state_dict())

@@ -5,7 +5,7 @@ import functools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from mentorch.gates import progress_at
 from mentorch.networks import state_hash
 from mentorch.training import _checkpoint, _everybody, _loggers
 from mentorch.training._batches import samples_in, to_device, walk
+from mentorch.training._best import judge
 from mentorch.training._cache import OpenCache
 from mentorch.training._callbacks import On, emit
 from mentorch.training._diagnosis import agreement, diagnose
@@ -26,7 +27,7 @@ from mentorch.training._identity import check_same, identity
 from mentorch.training._lack import named
 from mentorch.training._optimizers import clip
 from mentorch.training._training import Monitor, Sums, Training
-from mentorch.training._weights import all_finite, copied, update_average, whole
+from mentorch.training._weights import all_finite, update_average, whole
 
 
 @dataclass
@@ -346,7 +347,7 @@ class Loop:
             with _checkpoint.undisturbed(training.generators), self.fabric.autocast():
                 # one process decides for all: running statistics differ between processes
                 record["validation"] = self.fabric.broadcast(self.evaluate(networks=training.averages))
-            score = self._judge(record["validation"])
+            score = judge(training, self.monitor, record["validation"])
         if self.diagnose and ((training.epoch - 1) % self.diagnose == 0 or training.epoch == training.epochs):
             record["diagnosis"] = self._diagnose(batch)
         training.steering.end_epoch(score)
@@ -366,22 +367,6 @@ class Loop:
                 found["pairs"] = agreement(training.graph, self.validation, networks=training.averages)
         found["seconds"]["data"] = self.waited / training.steps_per_epoch
         return found
-
-    def _judge(self, validation: Mapping[str, Mapping[str, float]]) -> float:
-        """Keep the best weights; count epochs without improvement."""
-        training, history = self.training, self.training.history
-        node = max(
-            self.monitor.nodes(training.graph),
-            key=lambda name: self.monitor.score(validation[name][self.monitor.metric]),
-        )
-        value = validation[node][self.monitor.metric]
-        score = self.monitor.score(value)
-        best = -float("inf") if history.best_value is None else self.monitor.score(history.best_value)
-        training.bad_epochs = 0 if score > best + self.monitor.min_delta else training.bad_epochs + 1
-        if score > best:
-            history.best_epoch, history.best_value, history.best_node = training.epoch, value, node
-            history.best_weights = {name: copied(training.kept(name)) for name in training.graph.learning}
-        return score
 
     def _save(self) -> None:
         training = self.training

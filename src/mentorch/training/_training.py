@@ -25,7 +25,7 @@ class Monitor:
 
     Args:
         metric: name of a metric.
-        node: of this node; of the first learning node if empty, of the best learning node if ``*``.
+        node: of this node; of the first learning node if empty, of the best learning node if ``*``. NaN is worst.
         higher: whether more is better; known for accuracy and for losses, to be stated for others.
         min_delta: how much counts as an improvement, for early stopping.
 
@@ -49,8 +49,9 @@ class Monitor:
         return {"*": graph.learning, "": graph.learning[:1]}.get(self.node, (self.node,))
 
     def score(self, value: float) -> float:
-        """The value with its sign such that more is better."""
-        return value if self.higher else -value
+        """The value with its sign such that more is better, and NaN is worst."""
+        signed = value if self.higher else -value
+        return -math.inf if math.isnan(value) else signed
 
 
 @dataclass
