@@ -38,11 +38,15 @@ def fingerprint(graph: Graph, name: str, batches: Batches) -> dict[str, Any]:
             raise UsageError(
                 f"outputs of {name!r} cannot be kept: {where!r} is in training mode, or uses batch statistics"
             )
+    try:
+        weights = state_hash(node)
+    except UsageError as error:
+        raise UsageError(f"outputs of {name!r} cannot be kept: {error}") from error
     device = next((p.device.type for p in node.parameters()), "cpu")
     around = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
     return {
         "schema": SCHEMA,
-        "weights": state_hash(node),
+        "weights": weights,
         "network": describe(node, "network"),
         "view": describe(view, "view"),
         "samples": hash_tensors({"images": batches.split.images, "index": batches.split.index}),

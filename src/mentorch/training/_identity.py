@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from mentorch._edge import Edge, loss_name, without_addresses
-from mentorch._errors import RunError
+from mentorch._errors import RunError, UsageError
 from mentorch._freeze import precision_of
+from mentorch._graph import Graph
 from mentorch.data import Batches
 from mentorch.networks import hash_tensors, state_hash
 from mentorch.training._describe import described
@@ -36,7 +37,7 @@ def identity(
         "accumulate": training.accumulate,
         "edges": [_edge(edge) for edge in graph.edges],
         "parameters": {name: _size(graph.nodes[name]) for name in graph.learning},
-        "frozen": {name: state_hash(graph.nodes[name]) for name in graph.frozen},
+        "frozen": hashes_of_frozen(graph, all_of_it=recorded),
         "precision of frozen": {n: str(p) for n in graph.frozen if (p := precision_of(graph.nodes[n])) is not None},
         "views": {name: described(view) + _state(view) for name, view in graph.views.items()},
         "optimizers": {name: _optimizer(each, steering.base[name]) for name, each in steering.optimizers.items()},
@@ -48,6 +49,24 @@ def identity(
             for name, value in options.items()
         },
     }
+
+
+def hashes_of_frozen(graph: Graph, *, all_of_it: bool) -> dict[str, str]:
+    """Node -> hash of its state; of the tensors in it unless all of it is asked for.
+
+    Raises:
+        UsageError: naming the node, if all is asked for and something in it is not a tensor.
+    """
+    found = {}
+    for name in graph.frozen:
+        state = graph.nodes[name].state_dict()
+        if not all_of_it:
+            state = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+        try:
+            found[name] = hash_tensors(state)
+        except UsageError as error:
+            raise UsageError(f"frozen node {name!r}: {error}; fit without run=, which tells runs apart") from error
+    return found
 
 
 def describe_data(data: Any, world: int = 1) -> dict[str, Any]:

@@ -16,14 +16,13 @@ from torch import Tensor
 from mentorch import _processes
 from mentorch._errors import RunError, UsageError
 from mentorch.gates import progress_at
-from mentorch.networks import state_hash
 from mentorch.training import _checkpoint, _everybody, _loggers
 from mentorch.training._batches import samples_in, to_device, walk
 from mentorch.training._best import judge
 from mentorch.training._cache import OpenCache
 from mentorch.training._callbacks import On, emit
 from mentorch.training._diagnosis import agreement, diagnose
-from mentorch.training._identity import check_same, identity
+from mentorch.training._identity import check_same, hashes_of_frozen, identity
 from mentorch.training._lack import named
 from mentorch.training._optimizers import clip
 from mentorch.training._training import Monitor, Sums, Training
@@ -119,8 +118,9 @@ class Loop:
                     _checkpoint.set_random_state(self.random, training.generators)
                 while training.epoch <= training.epochs and not training.history.stopped:
                     self._epoch()
+                now = hashes_of_frozen(training.graph, all_of_it=self.run is not None)
                 for name, before in self.identity["frozen"].items():
-                    if state_hash(training.graph.nodes[name]) != before:
+                    if now[name] != before:
                         raise RunError(f"frozen node {name!r} changed during training")
                 if self.together:
                     _everybody.end(training, self.fabric.device)

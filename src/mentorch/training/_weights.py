@@ -1,5 +1,6 @@
 """What is done with all weights of a network at once; some may be sharded (``torch.distributed.fsdp.fully_shard``)."""
 
+import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -23,12 +24,15 @@ def update_average(average: nn.Module, node: nn.Module, decay: float) -> None:
         own.copy_(other)
 
 
-def copied(node: nn.Module) -> dict[str, Tensor]:
-    """The weights as they are now, whole, on the CPU."""
-    return {name: whole(tensor.detach()).cpu().clone() for name, tensor in node.state_dict().items()}
+def copied(node: nn.Module) -> dict[str, Any]:
+    """The state as it is now, whole, on the CPU; a module may keep more in it than tensors (``get_extra_state``)."""
+    return {
+        name: whole(value.detach()).cpu().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+        for name, value in node.state_dict().items()
+    }
 
 
-def fill(node: nn.Module, state: Mapping[str, Tensor]) -> None:
+def fill(node: nn.Module, state: Mapping[str, Any]) -> None:
     """Load whole weights, of which what is sharded takes its part."""
     own = node.state_dict()
     node.load_state_dict({name: part(value, own[name]) if name in own else value for name, value in state.items()})
