@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from mentorch import Edge, Graph, UsageError, fit, gates
-from mentorch.training import Training
-from mentorch.training._check import check_alive
+from mentorch.training import On, Training
+from mentorch.training._check import check_alive, try_metrics
 from mentorch.training._history import History
 from mentorch.training._optimizers import Steering
 
@@ -72,3 +72,54 @@ def test_alternating_updates_need_an_optimiser_each(data: Callable[..., Any]) ->
 def test_diagnose_counts_epochs_from_one(data: Callable[..., Any]) -> None:
     with pytest.raises(UsageError, match="diagnose must be at least 1, got 0"):
         fit(graph(1.0), data(2), optimizer=SGD, epochs=1, diagnose=0)
+
+
+class Named(nn.Module):
+    """Its output is a mapping."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Sequential(nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 3))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.fc(x)}
+
+
+def scalar(output: Any, labels: Any) -> Tensor:
+    return torch.tensor(1.0)
+
+
+UNFIT: dict[str, tuple[dict[str, Any], str]] = {
+    "a mapping of outputs": ({}, "accuracy: needs logits as a tensor, got dict: pass metrics= that pick one"),
+    "one value": ({"metrics": {"accuracy": scalar}}, r"metric 'accuracy' must return one value per sample, got \[\]"),
+    "a number": ({"metrics": {"accuracy": lambda o, y: 0.5}}, r"metric 'accuracy' must return one value .*, got 0\.5"),
+    "no labels": ({"validation": [torch.zeros(2, 4)]}, "evaluation needs labels, the data has none"),
+    "nothing": ({"validation": []}, "evaluation on empty data"),
+}
+
+
+@pytest.mark.parametrize("what", UNFIT)
+def test_metrics_that_cannot_work_are_refused_before_training(what: str, data: Callable[..., Any]) -> None:
+    options, message = UNFIT[what]
+    made = Graph({"s": Named()}, [Edge("labels", "s:logits", F.cross_entropy)])
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    steps: list[int] = []
+    noted = On("step", lambda training: steps.append(training.step))
+    with pytest.raises(UsageError, match=f"^{message}$"):
+        fit(made, data(2), optimizer=SGD, epochs=1, **{"validation": data(1), "callbacks": [noted], **options})
+    assert steps == []
+    assert all(torch.equal(before[name], value) for name, value in made.state_dict().items())
+
+
+def test_trying_metrics_draws_nothing_and_changes_no_mode(data: Callable[..., Any]) -> None:
+    made = Graph({"s": Named()}, [Edge("labels", "s:logits", F.cross_entropy)])
+    made.nodes["s"].fc[1].eval()
+    own = torch.Generator().manual_seed(1)
+    rows = [(x, y) for xs, ys in data(2) for x, y in zip(xs, ys, strict=True)]
+    loader = torch.utils.data.DataLoader(rows, batch_size=4, shuffle=True, generator=own)
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    modes, drawn = [m.training for m in made.modules()], [own.get_state(), torch.get_rng_state()]
+    try_metrics(made, loader, {"draws": lambda output, labels: torch.rand(len(labels))})
+    assert all(map(torch.equal, drawn, [own.get_state(), torch.get_rng_state()]))
+    assert [m.training for m in made.modules()] == modes
+    assert all(torch.equal(before[name], value) for name, value in made.state_dict().items())

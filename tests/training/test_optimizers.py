@@ -262,10 +262,10 @@ def test_mistaken_schedules_are_refused_before_training(
 
 
 class Scores:
-    """A data set whose accuracy follows a list: the metric is told what to say."""
+    """A data set whose accuracy follows a list, after it was tried: the metric is told what to say."""
 
     def __init__(self, scores: list[float]):
-        self.scores = iter(scores)
+        self.scores = iter([0.0, *scores])
 
     def metric(self, output: Tensor, labels: Tensor) -> Tensor:
         return torch.full((len(labels),), next(self.scores))

@@ -7,6 +7,11 @@ from mentorch._errors import RunError, UsageError
 
 def check_batch(metric: str, logits: Tensor, labels: Tensor) -> None:
     """Logits ``[N, K]`` and integer labels ``[N]``, N > 0."""
+    for what, value in {"logits": logits, "labels": labels}.items():
+        if not isinstance(value, Tensor):
+            raise UsageError(
+                f"{metric}: needs {what} as a tensor, got {type(value).__name__}: pass metrics= that pick one"
+            )
     if logits.ndim != 2 or labels.ndim != 1 or len(logits) != len(labels):
         raise UsageError(
             f"{metric}: needs logits [N, K] and labels [N], got {list(logits.shape)} and {list(labels.shape)}"

@@ -7,7 +7,9 @@ from typing import Any
 from mentorch._errors import UsageError
 from mentorch._graph import Graph
 from mentorch.gates import as_gate, progress_at
-from mentorch.training._evaluate import check_whole, metrics_of
+from mentorch.training._batches import generators, walk
+from mentorch.training._checkpoint import undisturbed
+from mentorch.training._evaluate import check_whole, evaluate, metrics_of
 from mentorch.training._training import Monitor, Training
 
 
@@ -77,6 +79,16 @@ def check_validation(graph: Graph, validation: Iterable[Any], metrics: Mapping[s
         known = metrics_of(name, metrics, graph)
         if to.metric not in known:
             raise UsageError(f"monitor: no metric {to.metric!r} of {name!r} (known: {', '.join(known)}): pass monitor=")
+
+
+def try_metrics(graph: Graph, validation: Iterable[Any], metrics: Mapping[str, Any] | None) -> None:
+    """Measure one batch, as an epoch of training is too long to wait for a metric that cannot work; nothing is changed.
+
+    Raises:
+        UsageError: for data that gives nothing or has no labels, and for metrics that do not fit it.
+    """
+    with undisturbed(generators(validation)):
+        evaluate(graph, walk(validation, 0, 0, 1), metrics=metrics)
 
 
 def check_strategy(strategy: Any) -> None:

@@ -86,8 +86,9 @@ def evaluate(
                 output = network(inputs if view is None else view(inputs))
                 for metric, function in wanted[name].items():
                     value = function(output, labels)
-                    if value.shape != (size,):
-                        raise UsageError(f"metric {metric!r} must return one value per sample, got {list(value.shape)}")
+                    if not isinstance(value, Tensor) or value.shape != (size,):
+                        kind = list(value.shape) if isinstance(value, Tensor) else repr(value)
+                        raise UsageError(f"metric {metric!r} must return one value per sample, got {kind}")
                     sums[name, metric] += value.sum(dtype=torch.float64)
     found = torch.stack([*sums.values(), torch.tensor(samples, dtype=torch.float64, device=device)])
     if world > 1:

@@ -29,6 +29,7 @@ from mentorch.training._check import (
     check_strategy,
     check_validation,
     check_whole_nodes,
+    try_metrics,
 )
 from mentorch.training._checkpoint import undisturbed
 from mentorch.training._evaluate import Metric, evaluate
@@ -85,7 +86,7 @@ def fit(
         schedule: factor on the learning rate as a function of progress (any gate), a :class:`Plateau`, a torch
             scheduler (stepped per epoch), several of these, or one of these per optimiser.
         validation: evaluated after each epoch; it draws nothing from the random streams of training.
-        metrics: see :func:`evaluate`.
+        metrics: see :func:`evaluate`. They are tried on one batch before anything is trained.
         monitor: which validation metric decides about the best epoch; accuracy of the first learning node by default.
         select: which weights the nodes have at the end; those of the best epoch are in the history in any case.
         update: ``"alternating"`` trains the learning nodes one after the other on each batch, each from what the
@@ -149,6 +150,9 @@ def fit(
         kept = cache.open(graph, train, views=epochs) if cache is not None else None
     with undisturbed(own), named(lambda: "at the first batch, before training"):
         _build(graph, next(walk(train, 0, 0, per_epoch)), kept, fabric)
+        if validation is not None:
+            with fabric.autocast():
+                try_metrics(graph, validation, metrics)
     training = Training(
         graph, Steering(graph, optimizer, schedule), History(), epochs, per_epoch, accumulate, generators=own
     )
