@@ -60,6 +60,14 @@ def test_samples_of_nested_inputs_and_of_nothing() -> None:
     assert samples_in(Batch("text")) == 0
 
 
+def test_samples_where_not_every_tensor_has_one_row_for_each() -> None:
+    inputs = {"scale": torch.ones(1), "image": X}
+    assert samples_in(Batch(inputs)) == 3
+    assert samples_in(Batch({"table": torch.ones(9, 2), "image": X}, Y)) == 3
+    assert samples_in(Batch(inputs, {"weight": torch.ones(1), "class": Y})) == 3
+    assert samples_in(Batch({"table": torch.ones(9, 2)}, torch.ones(9), torch.arange(3))) == 3
+
+
 def split(samples: int) -> Split:
     return Split(torch.zeros(samples, 1, 2, 2, dtype=torch.uint8), torch.arange(samples), torch.arange(samples))
 

@@ -43,11 +43,18 @@ def as_batch(value: Any) -> Batch:
 
 
 def samples_in(batch: Batch) -> int:
-    """How many samples a batch holds: the length of its first tensor."""
+    """How many samples a batch holds.
+
+    The length of its inputs; of several tensors the longest, where neither index nor labels, of which each sample has
+    one, tell.
+    """
     if isinstance(batch.inputs, Tensor):
         return len(batch.inputs)
-    leaves = torch.utils._pytree.tree_leaves(batch)
-    return next((len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim), 0)
+    for part in (batch.index, batch.labels, batch.inputs):
+        leaves = torch.utils._pytree.tree_leaves(part)
+        if lengths := [len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim]:
+            return max(lengths)
+    return 0
 
 
 def length(data: Iterable[Any]) -> int | None:
