@@ -203,6 +203,26 @@ def test_seeds_that_show_other_views_do_not_share(runs: Runs, cache: TeacherCach
         runs.train(batches=replace(BATCHES, seed=5), cache=cache)
 
 
+class Named(nn.Module):
+    """A network whose output is a mapping."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = network(6)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {"logits": self.network(images), "images": images}
+
+
+def test_of_an_output_that_is_not_one_tensor_what_edges_read_is_kept(cache: TeacherCache) -> None:
+    teacher, student = freeze(Named()), network(4)
+    graph = Graph({"teacher": teacher, "student": student}, [Edge("teacher:logits", "student", KD)])
+    cache.fill(graph, BATCHES, progress=False)
+    teacher.register_forward_hook(lambda *_: pytest.fail("the teacher ran"))
+    opened, batch = cache.open(graph, BATCHES), next(iter(BATCHES))
+    assert list(opened.given(batch.inputs, batch.index, epoch=0)) == ["teacher:logits"]
+
+
 def test_methods_share_what_they_read(runs: Runs, tmp_path: Path) -> None:
     cache = TeacherCache(tmp_path, addresses=BOTH)
     embedding = Edge("teacher.8:in", "student.8:in", losses.pkt)

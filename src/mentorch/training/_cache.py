@@ -34,8 +34,9 @@ class TeacherCache:
 
     Args:
         folder: made if it is not there.
-        addresses: what is kept, such as ``("teacher", "teacher.fc:in")``; the output of each frozen node if nothing is
-            said. A node runs where an open edge reads something of it that is not kept.
+        addresses: what is kept, such as ``("teacher", "teacher.fc:in")``; the output of each frozen node, or the fields
+            of it that edges read, if nothing is said. A node runs where an open edge reads something of it that is not
+            kept.
         dtype: what values are rounded to. With float32 they are kept bit for bit.
         top_k: keep only the largest so many logits of outputs; the others share the probability that is left over in
             equal parts, so that at temperature 1 the kept probabilities are exact up to ``dtype``.
@@ -130,7 +131,7 @@ class TeacherCache:
         found: dict[str, list[Address]] = {}
         if not graph.frozen:
             return found  # nobody teaches: the same options may serve a baseline
-        for text in sorted(set(graph.frozen if self.addresses is None else self.addresses)):
+        for text in sorted(set(_outputs(graph) if self.addresses is None else self.addresses)):
             address = parse(text, dict(graph.nodes.items()))
             if address.root not in graph.frozen:
                 raise UsageError(f"cache: {text!r} is not in a frozen node, its values change while it learns")
@@ -264,6 +265,12 @@ class OpenCache:
             table = None if loaded is None else loaded.to(self._index.device)
             self._held[name] = view, epoch, table
         return table
+
+
+def _outputs(graph: Graph) -> list[str]:
+    """What edges read of the outputs of frozen nodes."""
+    nodes, read = dict(graph.nodes.items()), graph.reads()
+    return [text for name in graph.frozen for text in read.get(name, ()) if not parse(text, nodes).tapped]
 
 
 @contextlib.contextmanager
