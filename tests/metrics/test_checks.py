@@ -40,5 +40,5 @@ def test_what_is_no_tensor_is_named_with_the_way_out() -> None:
         UsageError, match=r"^accuracy: needs logits as a tensor, got tuple: pass metrics= that pick one$"
     ):
         accuracy((logits, logits), labels)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="^cross_entropy: needs labels as a tensor, got dict: pass metrics="):
+    with pytest.raises(UsageError, match=r"^cross_entropy: needs labels as a tensor, got dict: pass metrics="):
         cross_entropy(logits, {"depth": labels})  # type: ignore[arg-type]

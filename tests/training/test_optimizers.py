@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -345,6 +346,28 @@ def test_clipping_is_per_optimiser_and_equals_torch(norm: Any, value: Any, data:
     expected = [p.detach() - 0.1 * p.grad for p in graph.parameters() if p.grad is not None]
     for mine, theirs in zip(got, expected, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("limit", ["clip_norm", "clip_value"])
+def test_sparse_gradients_are_not_clipped(limit: str) -> None:
+    student = nn.Sequential(nn.EmbeddingBag(10, 4, sparse=True), nn.Linear(4, 3))
+    graph = Graph({"s": student}, [Edge("labels", "s", F.cross_entropy)])
+    words = [(torch.randint(10, (6, 2)), torch.randint(3, (6,)))]
+    with pytest.raises(UsageError, match=r"^sparse gradients cannot be clipped: make embeddings with sparse=False$"):
+        fit(graph, words, optimizer=SGD, epochs=1, **{limit: 1.0})
+    fit(graph, words, optimizer=SGD, epochs=1)
+
+
+def test_optimisers_that_fit_cannot_use_are_refused_before_training(
+    linear: MakeGraph, data: MakeData, tmp_path: Any
+) -> None:
+    with pytest.raises(UsageError, match=r"^LBFGS computes the loss anew within a step, which fit does not do"):
+        fit(linear(), data(1), optimizer=torch.optim.LBFGS, epochs=1)
+    rate = np.float32(0.1)
+    fit(linear(), data(1), optimizer=partial(SGD, lr=rate), epochs=1)
+    with pytest.raises(UsageError, match=r"^lr of SGD is .*0\.1.*, which a checkpoint cannot hold: pass plain numbers"):
+        fit(linear(), data(1), optimizer=partial(SGD, lr=rate), epochs=1, run=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_clip_without_limits_does_nothing() -> None:

@@ -8,7 +8,7 @@ from mentorch._errors import UsageError
 from mentorch._graph import Graph
 from mentorch.gates import as_gate, progress_at
 from mentorch.training._batches import generators, walk
-from mentorch.training._checkpoint import undisturbed
+from mentorch.training._checkpoint import pack, undisturbed
 from mentorch.training._evaluate import check_whole, evaluate, metrics_of
 from mentorch.training._training import Monitor, Training
 
@@ -89,6 +89,19 @@ def try_metrics(graph: Graph, validation: Iterable[Any], metrics: Mapping[str, A
     """
     with undisturbed(generators(validation)):
         evaluate(graph, walk(validation, 0, 0, 1), metrics=metrics)
+
+
+def check_written(training: Training) -> None:
+    """Refuse options of optimisers that no checkpoint can hold."""
+    for optimizer in training.steering.optimizers.values():
+        for option, value in ((o, v) for group in optimizer.param_groups for o, v in group.items() if o != "params"):
+            try:
+                pack(value, {})
+            except TypeError as error:
+                raise UsageError(
+                    f"{option} of {type(optimizer).__name__} is {value!r}, which a checkpoint cannot hold: "
+                    "pass plain numbers, or leave out run="
+                ) from error
 
 
 def check_strategy(strategy: Any) -> None:

@@ -29,6 +29,7 @@ from mentorch.training._check import (
     check_strategy,
     check_validation,
     check_whole_nodes,
+    check_written,
     try_metrics,
 )
 from mentorch.training._checkpoint import undisturbed
@@ -159,6 +160,8 @@ def fit(
     if validation is None and any(training.steering.plateaus.values()):
         raise UsageError("Plateau needs validation data: pass validation=")
     check_alive(training)
+    if run is not None:
+        check_written(training)
     turns = graph.learning if update == "alternating" else ()
     if missing := set(turns) - set(training.steering.optimizers):
         raise UsageError(f"alternating updates need an optimiser for each node: {', '.join(sorted(missing))} has none")

@@ -1,6 +1,7 @@
 """One optimiser for all nodes, or one each; learning rates as functions of progress."""
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,7 @@ class Steering:
     def __init__(self, graph: Graph, optimizer: OneOrEach, schedule: Schedule | Mapping[str, Schedule] | None):
         self.optimizers = _make(graph, optimizer)
         _check_covered(graph, self.optimizers)
+        _check_closures(self.optimizers)
         per_name = schedule if isinstance(schedule, Mapping) else dict.fromkeys(self.optimizers, schedule)
         for name in per_name:
             if name not in self.optimizers:
@@ -211,6 +213,14 @@ def _check_covered(graph: Graph, optimizers: Mapping[str, Optimizer]) -> None:
             )
 
 
+def _check_closures(optimizers: Mapping[str, Optimizer]) -> None:
+    for optimizer in optimizers.values():
+        closure = inspect.signature(optimizer.step).parameters.get("closure")
+        if closure is not None and closure.default is closure.empty:
+            kind = type(optimizer).__name__
+            raise UsageError(f"{kind} computes the loss anew within a step, which fit does not do: take another one")
+
+
 def _clip_norm(parameters: Sequence[nn.Parameter], norm: float) -> None:
     kinds = [[p for p in parameters if is_part(p) is sharded] for sharded in (False, True)]
     if not all(kinds):
@@ -225,8 +235,17 @@ def _clip_norm(parameters: Sequence[nn.Parameter], norm: float) -> None:
 
 
 def clip(parameters: Sequence[nn.Parameter], norm: float | None, value: float | None) -> None:
-    """Limit gradients by their total norm, or each element by a value."""
-    if norm is not None:
-        _clip_norm(list(parameters), norm)
-    if value is not None:
-        torch.nn.utils.clip_grad_value_(parameters, value)
+    """Limit gradients by their total norm, or each element by a value.
+
+    Raises:
+        UsageError: for gradients that are sparse.
+    """
+    try:
+        if norm is not None:
+            _clip_norm(list(parameters), norm)
+        if value is not None:
+            torch.nn.utils.clip_grad_value_(parameters, value)
+    except NotImplementedError as error:
+        if not any(parameter.grad is not None and parameter.grad.is_sparse for parameter in parameters):
+            raise
+        raise UsageError("sparse gradients cannot be clipped: make embeddings with sparse=False") from error
