@@ -72,6 +72,10 @@ shared = linear()
         ),
         (lambda: make(views={"techer": torch.neg}), "views: there is no node 'techer' (known: student, teacher)"),
         (
+            lambda: make(views={"student": nn.Sequential(linear())}),
+            "the view of 'student' has weights that nobody would train: make it a part of the network, or freeze() it",
+        ),
+        (
             lambda: make(views={"teacher": nn.BatchNorm1d(4, affine=False)}),
             "the view of 'teacher' has statistics that would change (BatchNorm1d): make it a part of the network, "
             "or freeze() it",

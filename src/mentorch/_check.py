@@ -76,7 +76,11 @@ def check_known(nodes: Mapping[str, nn.Module], *, views: Mapping[str, Any], dev
 
 
 def _check_fixed(name: str, view: nn.Module) -> None:
-    """No checkpoint keeps what a view recorded."""
+    """No optimiser trains a view, and no checkpoint keeps what it recorded."""
+    if any(parameter.requires_grad for parameter in view.parameters()):
+        raise UsageError(
+            f"the view of {name!r} has weights that nobody would train: make it a part of the network, or freeze() it"
+        )
     for module in view.modules():
         records = isinstance(module, nn.modules.batchnorm._NormBase) and module.track_running_stats
         if records and not is_frozen(module):
