@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from mentorch import RunError, UsageError
 from mentorch.networks import state_hash
@@ -100,3 +101,30 @@ def test_what_is_compared_does_not_depend_on_addresses(toy) -> None:
 def test_a_partner_that_nobody_makes_is_named(toy) -> None:
     with pytest.raises(UsageError, match=r"unknown partner 'huge': nothing makes it \(known: narrow, wide\)"):
         toy().check(Space(("narrow", "huge")))
+
+
+def test_a_partner_called_target_is_refused(toy) -> None:
+    with pytest.raises(UsageError, match="a partner cannot be called 'target'"):
+        toy(partners={"target": nn.Flatten})
+
+
+def test_batches_that_the_data_do_not_have_are_refused(toy) -> None:
+    with pytest.raises(UsageError, match=r"batch size 31 is larger than the training split \(30 images\)"):
+        toy(batch_size=31).check(SPACE)
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(16, 16), nn.Linear(16, 3)
+        self.second = self.first
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.last(self.second(self.first(inputs.flatten(1)).tanh()))
+
+
+def test_a_partner_may_tie_its_weights(toy, run: Path) -> None:
+    problem = toy(partners={"tied": Tied})
+    first, again = (problem.trained("tied", 0, run) for _ in range(2))
+    assert state_hash(first) == state_hash(again)
+    assert again.second is again.first

@@ -43,6 +43,9 @@ class Problem:
         target_name: for tables.
         about: the training options in words, to be compared where processes share a search; how ``fit`` and
             ``optimizer`` print unless given.
+
+    Raises:
+        UsageError: for a partner called ``target``.
     """
 
     target: Callable[[], nn.Module]
@@ -57,6 +60,10 @@ class Problem:
     eval_batch_size: int = 128
     target_name: str = "target"
     about: str = ""
+
+    def __post_init__(self) -> None:
+        if TARGET in self.partners:
+            raise UsageError(f"a partner cannot be called {TARGET!r}, as the target itself is: give it another name")
 
     def train(self, graph: Graph, train: Any, **options: Any) -> History:
         """``fit`` with one optimiser per node, as :func:`mentorch.comparison.compare` calls it."""
@@ -105,7 +112,8 @@ class Problem:
         with held(home / ".lock"):
             if not (home / "card.json").exists():
                 history = self.carry_out(supervise(network, view=self.view), seed, home / "fit")
-                state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+                # copies: safetensors refuses tensors that share memory, such as tied weights
+                state = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
                 write_atomic(home / "weights.safetensors", lambda file: save_file(state, file))
                 card = {"network": name, "seed": seed, **self.to_data(), "hash": hash_tensors(state)}
                 write_sealed(home / "card.json", {**card, "validation": history.records[-1]["validation"]["student"]})
@@ -136,11 +144,12 @@ class Problem:
         }
 
     def check(self, space: Space) -> None:
-        """Refuse a space whose partners nobody can make.
+        """Refuse a space whose partners nobody can make, and batches that the data do not have.
 
         Raises:
-            UsageError: naming the partner.
+            UsageError: naming the partner, or the size of a batch.
         """
+        training_batches(self.data.train, self.batch_size)
         for name in space.partners:
             if name not in self.partners:
                 known = ", ".join(sorted(self.partners))
