@@ -23,7 +23,7 @@ from mentorch import Edge, Graph, freeze, zoo
 from mentorch._files import seal
 from mentorch.cli._rank_rows import Rows
 from mentorch.cli._yaml import read_recipe
-from mentorch.comparison._compare import _kept
+from mentorch.comparison._resume import finished
 from mentorch.data import Batches, Split, load
 from mentorch.networks import build, load_weights, state_hash
 from mentorch.reports import sentence, table
@@ -269,7 +269,7 @@ def kept(folder: Path) -> Iterator[Target]:
     folder.mkdir()
     path = folder / "result.json"
     path.write_text(seal({"method": "kd", "seed": 0, "test": {"best": {"accuracy": 0.91}}}, indent=2))
-    yield Target(path, lambda: _kept(path), True)
+    yield Target(path, lambda: finished(path), True)
 
 
 def rows(folder: Path) -> Iterator[Target]:

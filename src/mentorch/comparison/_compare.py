@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import itertools
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,20 +14,22 @@ import torch
 from torch import Tensor, nn
 
 from mentorch import _processes
-from mentorch._errors import MentorchError, RunError, UsageError
-from mentorch._files import read_json, read_sealed, write_json, write_sealed
+from mentorch._errors import MentorchError, UsageError
+from mentorch._files import write_json, write_sealed
 from mentorch._graph import Graph, View
-from mentorch.comparison._describe import describe_graph
+from mentorch.comparison._describe import describe_cost, describe_data, describe_graph
 from mentorch.comparison._environment import environment
-from mentorch.comparison._measure import Neighbours, latency, measure, on_views, outputs
+from mentorch.comparison._measure import Neighbours, measure, on_views, outputs
 from mentorch.comparison._peak import peak_memory
+from mentorch.comparison._resume import OPTIONS, check_options, check_results, finished, options_of, tensors
 from mentorch.comparison._summary import summarise
 from mentorch.data import Augment, Batches, Dataset
 from mentorch.data._batches import Rows
-from mentorch.networks import Taps, cost, taps
+from mentorch.networks import Taps, cost, hash_tensors, taps
 from mentorch.training import History, On
 
 SCHEMA = "mentorch.results/1"
+RESULT = "result.json"
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,8 @@ def compare(
         places: where the student's features are, if it does not say so itself.
         student_name: for tables.
         kind: of the results.
-        resume: keep finished runs of the folder, go on with the unfinished one.
+        resume: keep finished runs of the folder, go on with the unfinished one. Methods and seeds may be added; what is
+            kept must have been trained with these options, of which those bound to ``fit`` are known.
         save: ``save(network, folder, row)`` keeps a finished student.
         on_row: hears of each finished run.
 
@@ -130,29 +134,24 @@ def compare(
     Raises:
         UsageError: if the folder holds results already and ``resume`` is not set, or they are of other data, or the
             options make no sense.
-        RunError: if the folder cannot be written. A run that fails otherwise (a NaN, say) becomes a row with its error.
+        RunError: if the folder cannot be written, or holds a finished run of another student, graph or options; the
+            message names what differs. A run that fails otherwise (a NaN, say) becomes a row with its error.
     """
     folder = Path(run)
     if not methods or not seeds:
         raise UsageError("compare needs at least one method and one seed")
     if len(set(seeds)) != len(seeds):
         raise UsageError(f"a seed is given twice: {list(seeds)}")
-    if (folder / "results.json").exists():
-        if not resume:
-            raise UsageError(f"{folder} already holds results: choose another folder, or resume to keep finished runs")
-        before = read_json(folder / "results.json")
-        if not isinstance(before, dict) or not isinstance(before.get("data", {}), dict):
-            raise RunError(f"{folder / 'results.json'} is damaged: delete it, finished runs are kept without it")
-        if before.get("data", {}).get("fingerprint", data.fingerprint) != data.fingerprint:
-            raise UsageError(f"{folder} holds results on other data than this {data.name!r}: choose another folder")
+    check_results(folder / "results.json", resume, data.name, data.fingerprint)
     began = time.perf_counter()
-    write_json(folder / "environment.json", environment())
     reference = _Reference(data, teacher, knn, retrieval, eval_batch_size)
     shown = training_batches(data.train, batch_size, augment=augment, seed=seeds[0], views=views)
     example = data.train.images[:1].float() / 255
     job = _Job(
         student, data, fit, folder, reference, seeds, view, augment, views, batch_size, select, places, resume, save
     )
+    job.check(methods)
+    write_json(folder / "environment.json", environment())
     if isinstance(view, nn.Module):
         view.to(example.device)
     fresh = _seeded(student, seeds[0]).to(example.device)
@@ -162,10 +161,10 @@ def compare(
         "name": folder.name,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": 0.0,
-        "data": _describe_data(data),
+        "data": describe_data(data),
         "select": select,
         "teacher": reference.describe(example, shown),
-        "student": {"network": student_name, **_describe_cost(fresh, example if view is None else view(example))},
+        "student": {"network": student_name, **describe_cost(fresh, example if view is None else view(example))},
         "rows": [],
         "summary": [],
     }
@@ -201,7 +200,7 @@ class _Reference:
         return {
             "name": "teacher",
             "network": self.teacher.name,
-            **_describe_cost(network, example if view is None else view(example)),
+            **describe_cost(network, example if view is None else view(example)),
             "source": self.teacher.source,
             "views": on_views(network, shown, view=view),
             "validation": measure(network, self.data.validation, view=view, batch_size=self.batch_size),
@@ -241,32 +240,64 @@ class _Job:
     resume: bool
     save: Callable[[nn.Module, Path, Mapping[str, Any]], None] | None
 
+    def check(self, methods: Mapping[str, Method]) -> None:
+        """Refuse to go on with finished runs that were made in another way, before anything is trained."""
+        for (name, method), seed in itertools.product(methods.items() if self.resume else (), self.seeds):
+            place = self._place(name, seed)
+            if (row := finished(place / RESULT)) is not None:
+                check_options(place / RESULT, row, self._options(method, self._drawn(method, seed)))
+
     def row(self, name: str, method: Method, seed: int) -> dict[str, Any]:
         """One run, or what is kept of it."""
-        place = self.folder / "fits" / name / f"seed-{seed}"
-        kept = place / "result.json"
-        if self.resume and kept.exists():
-            row: dict[str, Any] = _kept(kept)
-            if "error" not in row:
-                return row
-        row = {"method": name, "node": method.node, "seed": seed, "history": str(place.relative_to(self.folder))}
-        row["history"] += "/metrics.jsonl"
+        place = self._place(name, seed)
+        if self.resume and (row := finished(place / RESULT)) is not None:
+            return {key: value for key, value in row.items() if key != OPTIONS}
+        history = str(place.relative_to(self.folder) / "metrics.jsonl")
+        row = {"method": name, "node": method.node, "seed": seed, "history": history}
+        options: dict[str, Any] = {}
         try:
-            row |= self._train(name, method, seed, place)
+            graph = self._drawn(method, seed)
+            options = self._options(method, graph)
+            row |= self._train(name, method, seed, place, graph)
         except MentorchError as error:
             if isinstance(error, UsageError) or isinstance(error.__cause__, OSError):
                 raise
             row["error"] = str(error)
-        write_sealed(kept, row)
+        write_sealed(place / RESULT, {**row, OPTIONS: options})
         if "error" not in row:
             shutil.rmtree(place / "checkpoints", ignore_errors=True)  # the result is kept; what led there is not needed
         return row
 
-    def _train(self, name: str, method: Method, seed: int, place: Path) -> dict[str, Any]:
-        data = self.data
-        network = _seeded(self.student, seed).to(data.train.images.device)
+    def _place(self, name: str, seed: int) -> Path:
+        return self.folder / "fits" / name / f"seed-{seed}"
+
+    def _drawn(self, method: Method, seed: int) -> Graph:
+        network = _seeded(self.student, seed).to(self.data.train.images.device)
         torch.manual_seed(seed)
-        graph = method.draw(network)
+        return method.draw(network)
+
+    def _options(self, method: Method, graph: Graph) -> dict[str, Any]:
+        """What a kept row and this one must have in common."""
+        teacher, reference = self.reference.teacher, self.reference
+        return options_of(
+            graph,
+            self.fit,
+            data=self.data.fingerprint,
+            batch_size=self.batch_size,
+            augment=self.augment,
+            strong=method.strong,
+            versions=self.views,
+            view=self.view if method.view is None else method.view,
+            node=method.node,
+            select=self.select,
+            teacher=None if teacher is None else hash_tensors(tensors(teacher.network)),
+            knn=reference.knn,
+            retrieval=reference.retrieval,
+            places=self.places,
+        )
+
+    def _train(self, name: str, method: Method, seed: int, place: Path, graph: Graph) -> dict[str, Any]:
+        data = self.data
         train = training_batches(data.train, self.batch_size, augment=self.augment, seed=seed, views=self.views)
         train = dataclasses.replace(train, strong=method.strong)
         validation = Batches(data.validation, self.reference.batch_size)
@@ -344,14 +375,6 @@ def training_batches(
     return Batches(split, own, shuffle=True, augment=augment, seed=seed, drop_last=alone, views=views, view_seed=shared)
 
 
-def _kept(path: Path) -> dict[str, Any]:
-    try:
-        row: dict[str, Any] = read_sealed(path)
-    except RunError as error:
-        raise RunError(f"{error}; delete it, and this part is trained again") from error
-    return row
-
-
 def _mistaken(teacher: Mapping[str, Any] | None, classes: int) -> str:
     """Why a teacher cannot be meant for these images; empty if it can."""
     if teacher is None:
@@ -369,21 +392,3 @@ def _seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make()
-
-
-def _describe_cost(network: nn.Module, example: Tensor) -> dict[str, Any]:
-    size = cost(network, example)
-    stored = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
-    seconds = latency(network, example)
-    return {"parameters": size.parameters, "macs": size.macs, "bytes": stored, "latency": seconds}
-
-
-def _describe_data(data: Dataset) -> dict[str, Any]:
-    sizes = {name: len(getattr(data, name)) for name in ("train", "validation", "test")}
-    return {
-        "name": data.name,
-        **sizes,
-        "classes": data.num_classes,
-        "note": data.note,
-        "fingerprint": data.fingerprint,
-    }
