@@ -310,6 +310,53 @@ def test_a_lost_generation_is_an_error_and_not_a_fresh_start(tmp_path: Path) -> 
         chain(run=tmp_path, resume=True)
 
 
+def other_half(network: nn.Module) -> Split:
+    return split(plan(network, IMAGES), 0.25)
+
+
+def larger(network: nn.Module, number: int, keep: float = 0.5) -> Split:
+    return larger_weights(network, plan(network, IMAGES), keep)
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"split": other_half(make())}, "keep is '1/2' there and '1/4' here"),
+        ({"split": halved(make(), "wels")}, "split is .* there and .* here"),
+        ({"split": larger}, "keep is '1/2' there and 'nothing' here"),
+        ({"seed": 7}, "seed is 0 there and 7 here"),
+        ({"law": zero}, "law is 'uniform' there and 'zero' here"),
+        ({"bias": True}, "bias is False there and True here"),
+        ({"norm": "both"}, "norm is 'keep' there and 'both' here"),
+        ({"reset_first": True}, "reset_first is False there and True here"),
+    ],
+)
+def test_generations_that_forget_in_another_way_are_refused(
+    tmp_path: Path, changed: dict[str, Any], complaint: str
+) -> None:
+    next(chain(run=tmp_path))
+    with pytest.raises(RunError, match=f"holds another run: {complaint}"):
+        chain(run=tmp_path, resume=True, **changed)
+    with pytest.raises(UsageError, match="already holds a run"):
+        next(chain(run=tmp_path, **changed))
+    assert len(list(chain(run=tmp_path, resume=True))) == 3
+
+
+def test_generations_that_kept_another_drawn_part_are_refused(tmp_path: Path) -> None:
+    two = list(chain(run=tmp_path, generations=2, split=larger))
+    assert len(list(chain(run=tmp_path, generations=3, split=larger, resume=True))) == 3
+    with pytest.raises(RunError, match=r"holds another run: generation 1 kept .* there and .* here"):
+        next(chain(run=tmp_path, split=partial(larger, keep=0.25), resume=True))
+    assert len(two) == 2
+
+
+def test_generations_that_do_not_say_how_they_forget_are_refused(tmp_path: Path) -> None:
+    next(chain(run=tmp_path))
+    (tmp_path / "evolution.json").unlink()
+    with pytest.raises(RunError, match=r"does not say how its generations forget, as there is no evolution\.json"):
+        chain(run=tmp_path, resume=True)
+
+
 def wrong_law(name: str, weight: Tensor, generator: torch.Generator) -> Tensor:
     return torch.zeros(weight.numel() + 1)
 

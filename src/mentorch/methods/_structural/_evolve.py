@@ -1,6 +1,7 @@
 """Knowledge evolution: train, keep one part of the weights, draw the other anew, and train again."""
 
 import copy
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,12 @@ from torch import nn
 
 from mentorch._graph import Graph
 from mentorch.methods._structural._in_turn import Fit, check_drawn, check_turns, turn_options
+from mentorch.methods._structural._memory import Memory, digest
 from mentorch.structure import Split, reset, slim, uniform
 from mentorch.structure._reset import Law
 from mentorch.structure._split import hash_seed
 from mentorch.training import History
+from mentorch.training._describe import described
 
 
 @dataclass(frozen=True)
@@ -83,14 +86,16 @@ def evolve(
         norm: also forget batch norms.
         reset_first: forget before generation 1 too, where ``network`` has learned already.
         seed: of the resets; each is a function of ``seed`` and the generation's number alone.
-        run: folder with one run folder ``generation-N`` for each, given to ``fit`` as ``run=``.
+        run: folder with one run folder ``generation-N`` for each, given to ``fit`` as ``run=``, and ``evolution.json``:
+            how they forget.
         resume: given to ``fit``: finished generations are read, not trained, and the unfinished one goes on. On a CPU
-            the result has the same bits as without the interruption.
+            the result has the same bits as without the interruption. There may be more ``generations`` than before.
 
     Raises:
         UsageError: at once for fewer than one generation, ``resume`` without ``run``, an optimiser instead of a
             factory, and a reset that does not work on a copy of the network; later for a graph without the network.
-        RunError: if ``run`` holds a later generation but has lost an earlier one.
+        RunError: if ``run`` holds a later generation but has lost an earlier one, or generations that forget in another
+            way: the message names what differs.
 
     References:
         Taha et al., "Knowledge Evolution in Neural Networks", CVPR 2021, arXiv 2103.05152, section 3; forgetting other
@@ -106,8 +111,14 @@ def evolve(
 
     trial = copy.deepcopy(network)  # a mistake shows here, and not after the first generation
     forget(trial, 1, kept(trial, 0))
+    named = law.__qualname__ if inspect.ismethod(law) else described(law)  # of an object with a folder, say
+    facts = {"seed": seed, "law": named, "bias": bias, "norm": norm, "reset_first": reset_first}
+    if isinstance(split, Split):
+        facts |= {"keep": str(split.rate), "split": digest(split)}
+    memory = Memory(run, resume, facts)
 
     def train_in_turn() -> Iterator[Evolved]:
+        memory.begin()
         if reset_first:
             forget(network, 1, kept(network, 0))
         for number in range(1, generations + 1):
@@ -117,6 +128,7 @@ def evolve(
                 options["train"] = train(number)
             history = fit(graph, **options)
             part = kept(network, number)
+            memory.keep(number, part)
             small = slim(network, part) if part.by_channels else None
             yield Evolved(number, network, graph, history, part, small)
             if number < generations:
