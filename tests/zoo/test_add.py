@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,24 @@ def test_facts_may_be_other_in_the_zoo_but_not_what_the_weights_decide(tmp_path,
     for field in ("hash", "network", "colour"):
         with pytest.raises(UsageError, match=f"cannot be given another '{field}'"):
             zoo.add(source, tmp_path / "zoo", name="c", **{field: "x"})
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        {"tags": {"k": [1, 2]}},
+        {"dataset": 3},
+        {"classes": "xyz"},
+        {"input": {"channels": 1}},
+        {"metrics": {"accuracy": float("nan")}},
+        {"licence": Path("x")},
+    ],
+    ids=lambda fact: next(iter(fact)),
+)
+def test_a_fact_that_no_card_can_hold_is_refused_before_anything_is_written(tmp_path, keep, fact):
+    with pytest.raises(UsageError, match="card 'b' cannot be written"):
+        zoo.add(keep("a"), tmp_path / "zoo", name="b", **fact)
+    assert not (tmp_path / "zoo").exists()
 
 
 def test_no_name_is_there_twice(tmp_path, keep):

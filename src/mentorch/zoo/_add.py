@@ -10,7 +10,7 @@ from mentorch._errors import UsageError
 from mentorch._files import write_atomic, write_json
 from mentorch.zoo._card import Card, to_json
 from mentorch.zoo._entries import entries
-from mentorch.zoo._store import CARD, WEIGHTS, load
+from mentorch.zoo._store import CARD, WEIGHTS, _check_json, load
 
 
 def add(folder: str | Path, zoo: str | Path, *, trust: bool = False, **facts: Any) -> Path:
@@ -26,12 +26,12 @@ def add(folder: str | Path, zoo: str | Path, *, trust: bool = False, **facts: An
         Where it is now: a folder of its name.
 
     Raises:
-        UsageError: if the zoo has a network of that name, or a fact is not a field of cards.
+        UsageError: if the zoo has a network of that name, or a fact is none that a card can hold.
         RunError: if the network is damaged, or the zoo cannot be written.
     """
     folder = Path(folder)
     _, card = load(folder, trust=trust)
-    card = changed(card, facts)
+    _check_json(card := changed(card, facts))
     target = place(card.name, zoo)
     write_atomic(target / WEIGHTS, lambda path: _copy(folder / WEIGHTS, path))
     write_json(target / CARD, to_json(card))
