@@ -74,6 +74,37 @@ def test_a_batch_norm_network_keeps_its_tensors():
     assert list(student.state_dict()) == names
 
 
+class HeadFirst(nn.Module):
+    """Registers its layers in another order than they run in, and one that never runs."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.fc, self.spare = nn.Linear(8, classes), nn.Linear(3, 3)
+        self.b, self.a = nn.Conv2d(width, 8, 3), nn.Conv2d(3, width, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(self.b(self.a(images).relu()).relu().mean((2, 3)))
+
+
+def test_layers_are_paired_in_the_order_in_which_they_run():
+    own, student = {"a": HeadFirst(4, 3), "b": HeadFirst(6, 2).eval()}, HeadFirst(5, 5)
+    stages = run(student, own, fit=functools.partial(train, epochs=1))
+    assert [edge.name for edge in stages[0].graph.edges] == ["a", "b"]
+    assert student.training
+    assert not student.a._forward_hooks
+    assert not own["a"].a._forward_hooks
+
+
+@pytest.mark.parametrize("codes", ["learned", "pca"])
+def test_it_works_in_double_precision(codes: str):
+    own, student = {name: net.double() for name, net in teachers().items()}, plain(6, 12, classes=5).double()
+    data = [(inputs.double(),) for (inputs,) in TRAIN]
+    short = functools.partial(train, epochs=1)
+    for stage in layerwise(own, student, data, short, space=SPACE, codes=codes):
+        assert all(p.dtype == torch.float64 for p in stage.graph.parameters())
+    assert student(IMAGES.double()).isfinite().all()
+
+
 def test_every_stage_is_resumed(tmp_path: Path):
     def once(folder: Path, *, stop: int = 3, resume: bool = False) -> dict[str, Tensor]:
         torch.manual_seed(0)
@@ -116,11 +147,15 @@ def one() -> nn.Module:
     return plain(6, 12, classes=5)
 
 
+def flat() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: run(one(), {"a": plain(4, 4, classes=3)}), "at least two teachers"),
-        (lambda: run(plain(6, classes=5)), r"numbers of layers \(a 3, b 3, student 2\): name groups with layers="),
+        (lambda: run(flat()), r"numbers of layers \(a 3, b 3, student 1\): name groups with layers="),
         (lambda: run(one(), codes="best"), "unknown kind of codes 'best'"),
         (lambda: run(one(), resume=True), "resume needs a run folder"),
         (lambda: run(one(), fit={"layers": train, "together": train}), "nothing about stage 'codes'"),

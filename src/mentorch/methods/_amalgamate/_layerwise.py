@@ -1,5 +1,6 @@
 """Layerwise amalgamation in three stages."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -101,7 +102,10 @@ def layerwise(
         raise UsageError(f"fit says nothing about stage {missing[0]!r} (stages: {', '.join(STAGES)})")
     for teacher in teachers.values():
         freeze(teacher)
-    groups = _paired(teachers, student) if layers is None else [dict(group) for group in layers]
+    views = dict(views or {})
+    first = next(iter(train))
+    inputs = (first if isinstance(first, Tensor) else first[0])[:2]
+    groups = [dict(group) for group in layers] if layers is not None else _paired(teachers, student, views, inputs)
     _check_groups(groups, teachers, student)
 
     def stages() -> Iterator[LayerwiseStage]:
@@ -111,14 +115,14 @@ def layerwise(
                 place = {"run": Path(run) / f"{STAGES.index(name) + 1}-{name}", "resume": resume}
             return LayerwiseStage(name, graph, fits[name](graph, train, **place))
 
-        seen, auto = _first(teachers, student, groups, train, space, views or {})
+        seen, auto = _first(teachers, student, groups, inputs, space, views)
         graph = _code_graph(seen, auto, groups)
         if codes == "pca":
             auto.solve(seen, train)
             yield LayerwiseStage("codes", graph, None)
         else:
             yield trained("codes", graph)
-        relay = Relay(student, groups, (views or {}).get(STUDENT))
+        relay = Relay(student, groups, views.get(STUDENT))
         yield trained("layers", _layer_graph(Coded(seen, auto), relay, groups, teachers, space))
         relay.fold()
         yield trained("together", amalgamate(teachers, student, space=space, kd=_MSE, views=views))
@@ -130,20 +134,18 @@ def _first(
     teachers: Mapping[str, nn.Module],
     student: nn.Module,
     groups: Sequence[Group],
-    train: Iterable[Any],
+    inputs: Tensor,
     space: LabelSpace,
     views: Mapping[str, View],
 ) -> tuple[Seen, Codes]:
     """What the teachers show, and codes of the student's widths for it, both tried on two images."""
-    batch = next(iter(train))
-    inputs = (batch if isinstance(batch, Tensor) else batch[0])[:2]
     shown, output = _shown(student, groups, views.get(STUDENT), inputs)
     seen = Seen(teachers, groups, [feature.shape[1:] for feature in shown], views)
     logits = seen(inputs)
     _MSE(blocks=[space.parts[name] for name in teachers]).build(output, *(logits[f"of_{name}"] for name in teachers))
     layers = [student.get_submodule(group[STUDENT]) for group in groups]
     totals = [sum(width(net.get_submodule(group[name])) for name, net in teachers.items()) for group in groups]
-    return seen, Codes(layers, totals).to(inputs.device)
+    return seen, Codes(layers, totals).to(shown[0])
 
 
 def _code_graph(seen: Seen, codes: Codes, groups: Sequence[Group]) -> Graph:
@@ -167,13 +169,12 @@ class _Pass(nn.Module):
         return seen
 
 
-def _paired(teachers: Mapping[str, nn.Module], student: nn.Module) -> list[Group]:
-    """Every convolution and linear layer but the last, by its number."""
+def _paired(
+    teachers: Mapping[str, nn.Module], student: nn.Module, views: Mapping[str, View], inputs: Any
+) -> list[Group]:
+    """Every convolution and linear layer but the last, by its number in the order in which they run."""
     networks = {**teachers, STUDENT: student}
-    own = {
-        name: [path for path, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-        for name, network in networks.items()
-    }
+    own = {name: _running(network, views.get(name), inputs) for name, network in networks.items()}
     if len({len(paths) for paths in own.values()}) > 1:
         counts = ", ".join(f"{name} {len(paths)}" for name, paths in own.items())
         raise UsageError(f"the networks differ in their numbers of layers ({counts}): name groups with layers=")
@@ -199,12 +200,34 @@ def _check_groups(groups: Sequence[Group], teachers: Mapping[str, nn.Module], st
 
 
 @torch.no_grad()
+def _running(network: nn.Module, view: View | None, inputs: Any) -> list[str]:
+    """The convolutions and linear layers of a network, in the order in which they run."""
+    layers = [(path, each) for path, each in network.named_modules() if isinstance(each, nn.Conv2d | nn.Linear)]
+    ran: dict[str, None] = {}
+
+    handles = [each.register_forward_hook(lambda *_, path=path: ran.setdefault(path)) for path, each in layers]
+    try:
+        with _evaluating(network):
+            network(inputs if view is None else view(inputs))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return list(ran)
+
+
+@torch.no_grad()
 def _shown(student: nn.Module, groups: Sequence[Group], view: View | None, inputs: Any) -> tuple[list[Tensor], Tensor]:
     """What the student's layers and the student show; it is left as it was."""
-    modes = {module: module.training for module in student.modules()}
-    try:
-        student.eval()
+    with _evaluating(student):
         return read(student, [group[STUDENT] for group in groups], inputs if view is None else view(inputs))
+
+
+@contextlib.contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    modes = {module: module.training for module in network.modules()}
+    try:
+        network.eval()
+        yield
     finally:
         for module, mode in modes.items():
             module.training = mode
