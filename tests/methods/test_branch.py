@@ -68,6 +68,17 @@ def test_any_number_of_tasks_becomes_one_student_and_no_teacher_changes(tasks, v
     assert all(p.requires_grad for p in student.parameters())
 
 
+@pytest.mark.parametrize("variant", ["paper", "random_path"])
+def test_it_works_in_double_precision(variant):
+    own = {task: net.double() for task, net in teachers("depth", "normals").items()}
+    short = functools.partial(train, train=[images.double() for images in TRAIN])
+    start, losses = own["depth"], {task: LOSSES[task] for task in own}
+    held = [images.double() for images in HELD_OUT]
+    *_, last = branch(own, start, short, losses, validation=held, variant=variant)
+    assert all(p.dtype == torch.float64 for p in last.network.parameters())
+    assert all(shown.isfinite().all() for shown in last.network(IMAGES.double()).values())
+
+
 def test_the_blocks_of_teachers_are_passed_but_neither_trained_nor_kept():
     own = teachers("segmentation", "depth")
     hashes = {task: state_hash(net) for task, net in own.items()}

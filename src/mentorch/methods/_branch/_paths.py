@@ -52,7 +52,7 @@ class Paths(nn.Module):
                 name: nn.ModuleList(ChannelCoding(width) for width in trunk.widths[: limit + 1])
                 for name, limit in self.limits.items()
             }
-        )
+        ).to(next(trunk.parameters()))
         copies = {name: thawed(tree) for name, tree in trees.items()} if own else {}
         self.copies = nn.ModuleDict(copies)
         self._teachers = trees  # a plain mapping: not parts of this network
