@@ -90,6 +90,10 @@ def test_what_does_not_fit_is_refused(tmp_path, write_picture):
         load(f"folder:{tmp_path}/nowhere")
     with pytest.raises(UsageError, match="validation must be"):
         load(name, validation=16)
+    for own in (name, "scenes"):
+        for size in (0, (0, 8), (8, -1)):
+            with pytest.raises(UsageError, match="size must be 1 or more"):
+                load(own, size=size)
     with pytest.raises(UsageError, match="no image is left for validation"):
         load(name, validation=0)
     (tmp_path / "classes.txt").write_text("one\ntwo")

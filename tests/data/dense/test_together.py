@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mentorch import UsageError
+from mentorch import UsageError, data
 from mentorch.data import Color, Cutout, draw, sample_keys
 from mentorch.data.dense import IGNORE, Crop, Flip, ImagesOnly, Resize, Rotate, Together, Zoom, resize, standard
 
@@ -106,7 +106,20 @@ def test_it_runs_where_the_images_are_without_waiting():
     assert {x.device.type for x in (found, *labels.values())} == {"meta"}
 
 
+@pytest.mark.parametrize(
+    "augment",
+    [data.Flip(1.0), data.PadCrop(2), data.Compose((Color(), data.Compose((data.Flip(),)))), Rotate(), Resize(8)],
+    ids=lambda augment: type(augment).__name__,
+)
+def test_what_moves_pixels_is_not_for_images_only(augment):
+    with pytest.raises(UsageError, match=r"ImagesOnly: .* moves pixels, and targets would stay: use dense\.Flip"):
+        ImagesOnly(augment)
+    assert ImagesOnly(data.Compose((Color(), Cutout(2)))).augment.steps
+
+
 def test_wrong_steps_are_refused():
+    with pytest.raises(UsageError, match=r"Flip\(.*\) is no step of Together: use dense\.Flip"):
+        Together((data.Flip(),))
     with pytest.raises(UsageError, match=r"Color\(.*\) is no step of Together"):
         Together((Color(),))
     with pytest.raises(UsageError, match="size must be 1 or more, not 0"):

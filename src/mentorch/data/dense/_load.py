@@ -64,9 +64,11 @@ def load(
         RunError: for a file that cannot be read, or images of different sizes where ``size`` is None.
     """
     whole("split_seed", split_seed)
+    if size is not None and min(both(size)) < 1:
+        raise UsageError(f"size must be 1 or more, not {size}")
     kind, _, place = name.partition(":")
     if name == "scenes":
-        return scenes(size or 64)
+        return scenes(64 if size is None else size)
     if kind not in _LAYOUTS or not place:
         raise unknown("data set", name, ["scenes", *(f"{known}:PATH" for known in _LAYOUTS)])
     root = Path(place).expanduser()

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from mentorch._errors import UsageError, unknown
 from mentorch._math import unit
-from mentorch.data._augment import Augment, Color
+from mentorch.data import _geometry
+from mentorch.data._augment import Augment, Color, Compose
 from mentorch.data._dataset import to_float
 from mentorch.data._keys import draw
 from mentorch.data.dense._geometry import Flip, Geometry, Rotate, Zoom, both
@@ -21,6 +22,13 @@ class ImagesOnly:
     """An augmentation of `mentorch.data` that leaves pixels in their places, such as ``Color()`` or ``Cutout(8)``."""
 
     augment: Augment
+
+    def __post_init__(self) -> None:
+        if _moves(self.augment):
+            raise UsageError(
+                f"ImagesOnly: {self.augment!r} moves pixels, and targets would stay: "
+                "use dense.Flip, Rotate, Zoom or Crop as a step of Together"
+            )
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,12 @@ class Together:
     def __post_init__(self) -> None:
         for step in self.steps:
             if not isinstance(step, Geometry | ImagesOnly | Resize):
-                raise UsageError(f"{step!r} is no step of Together: use its own steps, or ImagesOnly(...) around it")
+                use = (
+                    "dense.Flip, Rotate, Zoom or Crop"
+                    if _moves(step)
+                    else "its own steps, or ImagesOnly(...) around it"
+                )
+                raise UsageError(f"{step!r} is no step of Together: use {use}")
 
     def __call__(self, images: Tensor, key: Tensor) -> Tensor:
         """The images alone, as they are beside their targets."""
@@ -86,6 +99,13 @@ class Together:
             else:
                 images = step.augment(images, own)
         return (waiting.image(images), waiting.targets(targets)) if waiting else (images, targets)
+
+
+def _moves(augment: object) -> bool:
+    """Whether an augmentation moves pixels, of images alone or with targets."""
+    if isinstance(augment, Compose | Together):
+        return any(map(_moves, augment.steps))
+    return isinstance(augment, _geometry.Geometry | Geometry | Resize)
 
 
 def standard() -> Together:
