@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from mentorch import UsageError
+from mentorch import RunError, UsageError
 from mentorch.methods import calibrate
 
 
@@ -54,4 +54,12 @@ def test_who_is_always_right_or_never_stays_within_bounds():
 )
 def test_wrong_use_is_named(logits, labels, message: str):
     with pytest.raises(UsageError, match=message):
+        calibrate(logits, labels)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_logits_that_are_not_finite_are_refused(value: float):
+    logits, labels = sample(0)
+    logits[3, 1] = value
+    with pytest.raises(RunError, match="calibrate: logits are not finite"):
         calibrate(logits, labels)

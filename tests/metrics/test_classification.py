@@ -65,6 +65,15 @@ def test_a_nan_is_never_right():
     assert mean_squared_error(logits, labels).isnan().all()
 
 
+def test_a_label_that_is_no_class_is_wrong_or_a_nan():
+    logits, labels = torch.tensor([[9.0, 0.0, 0.0]] * 5), torch.tensor([0, -100, -1, 3, 255])
+    for metric in (accuracy, top_k):
+        assert metric(logits, labels).tolist() == [1, 0, 0, 0, 0]
+    for metric in (cross_entropy, mean_squared_error):
+        assert metric(logits, labels)[0] == metric(logits[:1], labels[:1])
+        assert metric(logits, labels)[1:].isnan().all()
+
+
 def test_more_places_than_classes_is_always_right():
     logits, labels = case(0)
     assert top_k(logits, labels, k=99).all()

@@ -107,9 +107,10 @@ def test_wrong_requests_are_refused():
     with pytest.raises(UsageError, match="absent"):
         segmentation(2, absent="one")
     for prediction, labels in (
+        (torch.zeros(1, 2, 2), torch.zeros(1, 2, 2).long()),
         (torch.zeros(1, 3, 2, 2), torch.zeros(1, 2, 2).long()),
         (torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 3).long()),
         (torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2)),
     ):
-        with pytest.raises(UsageError, match=r"needs logits \[N, 2, H, W\] or classes"):
+        with pytest.raises(UsageError, match=r"needs logits \[N, 2, H, W\] or integer classes"):
             segmentation(2).update(prediction, labels)

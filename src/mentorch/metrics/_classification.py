@@ -1,5 +1,7 @@
 """How well logits name the class."""
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -13,7 +15,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         logits: shape ``[N, K]``; of equal logits the first counts, and a row with a NaN is wrong.
-        labels: true classes, integers, shape ``[N]``.
+        labels: true classes, integers, shape ``[N]``; a sample whose label is no class is wrong.
 
     Returns:
         One or zero per sample, shape ``[N]``, float32.
@@ -34,7 +36,7 @@ def top_k(logits: Tensor, labels: Tensor, *, k: int = 5) -> Tensor:
 
     Args:
         logits: shape ``[N, K]``; of equal logits the first count, and a row with a NaN is wrong.
-        labels: true classes, integers, shape ``[N]``.
+        labels: true classes, integers, shape ``[N]``; a sample whose label is no class is wrong.
         k: how many, at least 1; with k >= K every row without a NaN is right.
 
     Returns:
@@ -59,7 +61,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         logits: shape ``[N, K]``; a NaN stays a NaN.
-        labels: true classes, integers, shape ``[N]``.
+        labels: true classes, integers, shape ``[N]``; one that is no class, such as -100, gives a NaN.
 
     Returns:
         One value per sample, shape ``[N]``, float32 or float64.
@@ -73,7 +75,8 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """
     check_batch("cross_entropy", logits, labels)
     (logits,) = full_precision(logits)
-    return F.cross_entropy(logits, labels.long(), reduction="none")
+    known = _known(logits, labels)
+    return F.cross_entropy(logits, labels.long() * known, reduction="none").masked_fill(~known, math.nan)
 
 
 def mean_squared_error(logits: Tensor, labels: Tensor) -> Tensor:
@@ -81,7 +84,7 @@ def mean_squared_error(logits: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         logits: shape ``[N, K]``; a NaN stays a NaN.
-        labels: true classes, integers, shape ``[N]``.
+        labels: true classes, integers, shape ``[N]``; one that is no class, such as -100, gives a NaN.
 
     Returns:
         One value per sample, the mean over K classes, shape ``[N]``, float32 or float64.
@@ -95,4 +98,11 @@ def mean_squared_error(logits: Tensor, labels: Tensor) -> Tensor:
     """
     check_batch("mean_squared_error", logits, labels)
     (logits,) = full_precision(logits)
-    return (logits.softmax(1) - F.one_hot(labels.long(), logits.shape[1])).square().mean(1)
+    known = _known(logits, labels)
+    truth = F.one_hot(labels.long() * known, logits.shape[1])
+    return (logits.softmax(1) - truth).square().mean(1).masked_fill(~known, math.nan)
+
+
+def _known(logits: Tensor, labels: Tensor) -> Tensor:
+    """Where the label is a class."""
+    return (labels >= 0) & (labels < logits.shape[1])

@@ -43,8 +43,9 @@ def segmentation(
     .. math:: IoU_i = \frac{M_{ii}}{\sum_j M_{ij} + \sum_j M_{ji} - M_{ii}}, \quad
         acc = \frac{\sum_i M_{ii}}{\sum_{ij} M_{ij}}, \quad acc_i = \frac{M_{ii}}{\sum_j M_{ij}}
 
-    ``update(prediction, labels)`` takes logits ``[N, K, H, W]`` or classes ``[N, H, W]``, and labels ``[N, H, W]``. A
-    pixel counts if its label is a class and not ``ignore``; a prediction that is no class, or a NaN, is wrong.
+    ``update(prediction, labels)`` takes logits ``[N, K, H, W]`` or integers ``[N, H, W]``, classes, and labels
+    ``[N, H, W]``. A pixel counts if its label is a class and not ``ignore``; a prediction that is no class, or a NaN, is
+    wrong.
 
     Args:
         num_classes: K.
@@ -53,7 +54,7 @@ def segmentation(
             code that does so.
 
     Raises:
-        UsageError: for no classes, or an unknown word; in ``update``, for shapes that do not fit.
+        UsageError: for no classes, or an unknown word; in ``update``, for shapes or types that do not fit.
 
     References:
         Long et al., "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015, arXiv 1411.4038, section 5.
@@ -78,10 +79,10 @@ def segmentation(
 def _confusion(prediction: Tensor, labels: Tensor, *, num_classes: int, ignore: int) -> Tensor:
     """Pixels of class i called j, shape ``[K, K + 1]``; the last column is what was called no class."""
     classes = _classes(prediction, num_classes)
-    if classes.shape != labels.shape or labels.is_floating_point():
+    if classes.shape != labels.shape or classes.is_floating_point() or labels.is_floating_point():
         raise UsageError(
-            f"segmentation: needs logits [N, {num_classes}, H, W] or classes [N, H, W], and integer labels [N, H, W], "
-            f"got {list(prediction.shape)} and {labels.dtype} {list(labels.shape)}"
+            f"segmentation: needs logits [N, {num_classes}, H, W] or integer classes [N, H, W], and integer labels "
+            f"[N, H, W], got {prediction.dtype} {list(prediction.shape)} and {labels.dtype} {list(labels.shape)}"
         )
     labels = labels.long()
     counts = (labels != ignore) & (labels >= 0) & (labels < num_classes)

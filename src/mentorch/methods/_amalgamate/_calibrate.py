@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mentorch._errors import UsageError
+from mentorch._errors import RunError, UsageError
 
 _LEAST, _MOST = 0.01, 100.0
 
@@ -25,6 +25,7 @@ def calibrate(logits: Tensor, labels: Tensor) -> float:
 
     Raises:
         UsageError: for no samples, other shapes, or labels that are no classes.
+        RunError: for logits that are not finite.
 
     References:
         Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, arXiv 1706.04599, equation 9.
@@ -40,6 +41,8 @@ def calibrate(logits: Tensor, labels: Tensor) -> float:
     if not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[1]:
         raise UsageError(f"calibrate: labels {int(labels.min())}..{int(labels.max())}, but {logits.shape[1]} classes")
     values = logits.detach().double()
+    if not values.isfinite().all():
+        raise RunError("calibrate: logits are not finite: the network has diverged")
     said = values.gather(1, labels.long()[:, None])[:, 0].mean()
     low, high = torch.tensor([1 / _MOST, 1 / _LEAST], dtype=torch.float64, device=values.device).log()
     for _ in range(64):
