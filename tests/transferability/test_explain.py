@@ -194,3 +194,19 @@ def test_rules_with_options(probes: Tensor):
 
     reading = explain(Network(), probes, Lens(functools.partial(scaled, by=2.0)))
     torch.testing.assert_close(reading.maps, 2 * explain(Network(), probes).maps)
+
+
+def test_where_no_gradients_are_wanted_it_takes_its_own(probes: Tensor) -> None:
+    network = Network().eval()
+    plain, rule = explain(network, probes), saliency(lambda x: x.square().sum(1), torch.ones(2, 3))
+    for without in (torch.no_grad, torch.inference_mode):
+        with without():
+            found = explain(network, probes.clone())
+            assert torch.equal(saliency(lambda x: x.square().sum(1), torch.ones(2, 3)), rule)
+        assert torch.equal(found.maps, plain.maps)
+        assert torch.equal(found.features, plain.features)
+
+
+def test_integers_have_no_gradient(probes: Tensor) -> None:
+    with pytest.raises(UsageError, match=r"needs probes in floating point, .* got torch\.uint8"):
+        explain(Network(), (255 * probes).byte())

@@ -61,7 +61,7 @@ def explain(
         batch_size: probes at once; memory only.
 
     Raises:
-        UsageError: if there is no such module, or for fewer than 2 probes.
+        UsageError: if there is no such module, for fewer than 2 probes, or integers.
         RunError: if the address is not one tensor, a value is not finite, features do not depend on the probes, or no
             map is other than zero.
 
@@ -70,11 +70,15 @@ def explain(
     """
     if len(probes) < 2:
         raise UsageError(f"explain: needs 2 probes or more, got {len(probes)}")
+    if not probes.is_floating_point():
+        raise UsageError(f"explain: needs probes in floating point, as gradients are taken, got {probes.dtype}")
     score = _Score(network, at, lens)
     modes = {module: module.training for module in network.modules()}
     try:
         network.eval()
-        parts = [_part(score, lens, batch) for batch in torch.split(probes, batch_size)]
+        with torch.inference_mode(False):  # also where the caller needs no gradients
+            own = probes.clone() if probes.is_inference() else probes
+            parts = [_part(score, lens, batch) for batch in torch.split(own, batch_size)]
     finally:
         for module, mode in modes.items():
             module.training = mode

@@ -105,8 +105,8 @@ LAYER_SELECTION = Lens(scalar=average, absolute=True, centred=False)
 
 
 def _gradient(score: nn.Module, inputs: Tensor) -> Tensor:
-    with torch.enable_grad():
-        inputs = inputs.detach().requires_grad_()
+    with torch.inference_mode(False), torch.enable_grad():
+        inputs = inputs.detach().clone().requires_grad_()  # a copy: what inference mode made has no gradient
         value = score(inputs)
         if not value.requires_grad:
             return torch.zeros_like(inputs)
