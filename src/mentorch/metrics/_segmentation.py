@@ -44,8 +44,8 @@ def segmentation(
         acc = \frac{\sum_i M_{ii}}{\sum_{ij} M_{ij}}, \quad acc_i = \frac{M_{ii}}{\sum_j M_{ij}}
 
     ``update(prediction, labels)`` takes logits ``[N, K, H, W]`` or integers ``[N, H, W]``, classes, and labels
-    ``[N, H, W]``. A pixel counts if its label is a class and not ``ignore``; a prediction that is no class, or a NaN, is
-    wrong.
+    ``[N, H, W]``. A pixel counts if its label is a class and not ``ignore``; a prediction that is no class, or a NaN,
+    is wrong.
 
     Args:
         num_classes: K.
