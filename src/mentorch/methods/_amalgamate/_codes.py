@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mentorch._errors import UsageError
+from mentorch._freeze import freeze
 from mentorch._graph import View
 from mentorch._tap import Tap, parse
 
@@ -150,12 +151,12 @@ class Coded(nn.Module):
 
     Args:
         seen: the view of the first stage.
-        codes: trained; without gradient from here on.
+        codes: trained; frozen from here on.
     """
 
     def __init__(self, seen: Seen, codes: Codes):
         super().__init__()
-        self.seen, self.codes = seen, codes
+        self.seen, self.codes = seen, freeze(codes)
 
     @torch.no_grad()
     def forward(self, inputs: Any) -> dict[str, Any]:
