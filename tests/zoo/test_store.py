@@ -8,7 +8,7 @@ from torch import nn
 
 from mentorch import zoo
 from mentorch._errors import RunError, UsageError
-from mentorch.networks import Taps, build, resnet8, state_hash, taps
+from mentorch.networks import Taps, build, dense_names, resnet8, state_hash, taps
 from mentorch.structure import plan, slim, split
 
 
@@ -261,3 +261,18 @@ def test_cards_from_before_structure_still_load(tmp_path):
     del card["structure"]
     path.write_text(json.dumps(card))
     assert zoo.load(tmp_path)[1].structure == ()
+
+
+@pytest.mark.parametrize("name", [*dense_names(), "deeplab_resnet8", "deeplab_mobilenet_v2", "branched"])
+def test_networks_that_answer_at_every_pixel(name, tmp_path):
+    over = {"rates": [1, 2], "width": 32}
+    if name == "branched":
+        options = {"trunk": "deeplab_resnet8", "options": over, "branches": {"a": [1, 2], "b": [0, 3]}}
+    else:
+        options = {**over, "width": 8} if name.startswith("deeplab") else {"widths": [4, 6]}
+        options |= {"depths": [1, 2]} if name.startswith("segnet") else {}
+    network = build(name, num_classes=5, options=options).eval()
+    zoo.save(network, tmp_path, zoo.Card("n", name, {"num_classes": 5, **options}))
+    loaded, _ = zoo.load(tmp_path)
+    images = torch.randn(1, 3, 16, 16)
+    torch.testing.assert_close(loaded(images), network(images), rtol=0, atol=0)

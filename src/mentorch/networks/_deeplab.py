@@ -137,12 +137,17 @@ def _channels(backbone: nn.Module, parts: Sequence[nn.Module]) -> list[int]:
         handle.remove()
         for module in training:
             module.training = True
-    if any(x.ndim != 4 for x in maps) or len(maps) < 2 or not torch.equal(seen[0], maps[-1]):
+    if any(x.ndim != 4 for x in maps) or len(maps) < 2 or not _alike(seen[0], maps[-1]):
         raise UsageError(
             f"deeplab needs a backbone whose modules run in order and hand on maps, twice at least; "
             f"{type(backbone).__name__} is none"
         )
     return [x.shape[1] for x in maps]
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Equal; on the meta device, where there are no values, of one shape."""
+    return one.shape == other.shape and (one.is_meta or torch.equal(one, other))
 
 
 def _view(inputs: int, width: int, size: int, rate: int) -> nn.Sequential:
