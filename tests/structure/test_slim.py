@@ -1,5 +1,4 @@
 import copy
-import json
 import weakref
 
 import pytest
@@ -8,9 +7,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mentorch._errors import RunError, UsageError
+from mentorch._errors import UsageError
 from mentorch.networks import CNN, build
-from mentorch.structure import plan, resize, slim, split
+from mentorch.structure import plan, slim, split
 from mentorch.structure._split import keep_channels
 
 NAMES = (
@@ -166,41 +165,6 @@ def test_hooks_stay_where_they_are_and_modes_come_along():
     assert small.training
     assert not small.layer1.training
     assert network.training
-
-
-@pytest.mark.parametrize("name", ["resnet20", "mobilenet_v2", "shufflenet_v1"])
-@pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_a_recipe_and_weights_make_the_same_network_without_the_large_one(name, device, lively):
-    network = lively(build(name, num_classes=7))
-    s = split(plan(network, torch.zeros(1, 3, 8, 8)), 0.8)
-    small = slim(network, s)
-    with torch.device(device):
-        bare = build(name, num_classes=7).double()
-    rebuilt = resize(bare, json.loads(json.dumps(s.recipe())))
-    assert not any(x.is_meta for x in rebuilt.state_dict().values())
-    rebuilt.load_state_dict(small.state_dict())
-    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
-    assert torch.equal(rebuilt.eval()(x), small(x))
-
-
-def test_a_resized_network_can_be_trained_from_scratch():
-    network = CNN(5, widths=(6, 10))
-    recipe = split(plan(network, torch.zeros(1, 3, 8, 8))).recipe()
-    small = resize(network, recipe)
-    weight = small.layer2[1].weight
-    bound = weight[0].numel() ** -0.5
-    assert 0.5 * bound < float(weight.detach().abs().max()) <= bound
-    assert not torch.equal(weight, resize(network, recipe).layer2[1].weight)
-
-
-def test_recipes_of_other_networks_and_damaged_ones_are_refused():
-    recipe = split(plan(network := CNN(5, widths=(6, 10)), torch.zeros(1, 3, 8, 8))).recipe()
-    with pytest.raises(RunError, match="of another network than this CNN"):
-        resize(CNN(5, widths=(6, 12)), recipe)
-    with pytest.raises(RunError, match="no recipe of a smaller network"):
-        resize(network, {"schema": "other"})
-    with pytest.raises(RunError, match="damaged"):
-        resize(network, {**recipe, "shapes": [1]})
 
 
 def test_splits_of_other_networks_and_by_weights_are_refused():

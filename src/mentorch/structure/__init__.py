@@ -17,8 +17,9 @@ from mentorch.structure._merge import merge
 from mentorch.structure._plan import plan
 from mentorch.structure._prune import prune
 from mentorch.structure._reset import reset, uniform, zero
+from mentorch.structure._resize import resize
 from mentorch.structure._scores import scores
-from mentorch.structure._slim import resize, slim
+from mentorch.structure._slim import slim
 from mentorch.structure._spaces import Axis, Plan, Space
 from mentorch.structure._split import Split, split
 

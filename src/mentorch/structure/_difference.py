@@ -7,7 +7,7 @@ from torch import nn
 
 from mentorch._errors import UsageError
 from mentorch.structure._slim import shapes_of
-from mentorch.structure._split import SCHEMA, shapes_hash
+from mentorch.structure._split import SCHEMA, shapes_hash, unsaved
 
 
 def recipe_between(made: nn.Module, network: nn.Module) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def recipe_between(made: nn.Module, network: nn.Module) -> dict[str, Any]:
         network: with the same modules, narrower or wider.
 
     Raises:
-        UsageError: if the modules or the names of tensors differ.
+        UsageError: if the modules or the names of tensors differ, or the shape of a buffer that no state dict holds.
 
     >>> from mentorch.structure import resize
     >>> made, wide = nn.Sequential(nn.Linear(2, 3)), nn.Sequential(nn.Linear(2, 7))
@@ -35,6 +35,8 @@ def recipe_between(made: nn.Module, network: nn.Module) -> dict[str, Any]:
     if own.keys() != wanted.keys() or modules.keys() != others.keys():
         name = sorted((own.keys() ^ wanted.keys()) | (modules.keys() ^ others.keys()))[0]
         raise UsageError(f"one network cannot be made into the other: only one of them has {name!r}")
+    if lost := sorted(name for name in unsaved(network) if own[name] != wanted[name]):
+        raise UsageError(f"{lost[0]!r} has another shape and is in no state dict: its values would be lost")
     attributes = {path: _numbers(vars(module), vars(others[path])) for path, module in modules.items()}
     return {
         "schema": SCHEMA,

@@ -1,14 +1,12 @@
 """The smaller network."""
 
 from collections.abc import Mapping
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from mentorch._errors import RunError, UsageError
+from mentorch._errors import UsageError
 from mentorch.structure._spaces import Plan
-from mentorch.structure._split import SCHEMA, Split, shapes_hash
+from mentorch.structure._split import Split
 from mentorch.structure._trace import with_tensors
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -37,37 +35,6 @@ def slim(network: nn.Module, split: Split) -> nn.Module:
     return with_attributes(small, split.attributes)
 
 
-def resize(network: nn.Module, recipe: Mapping[str, Any]) -> nn.Module:
-    """A smaller network from what its builder made and the recipe of a split: shapes, not yet the weights.
-
-    Layers whose shape changes draw their weights anew, by their own law; everything else is copied. ``network`` may lie
-    on the meta device, where it takes no memory: the result then lies on the CPU.
-
-    Args:
-        network: as its builder makes it, with any weights.
-        recipe: of `Split.recipe`, as it went through JSON or not.
-
-    Raises:
-        RunError: if the recipe is damaged, or was made for another network.
-    """
-    shapes = _read_shapes(network, recipe)
-
-    def make(name: str, tensor: Tensor) -> Tensor:
-        device = torch.device("cpu") if tensor.is_meta else tensor.device
-        if shapes.get(name, tuple(tensor.shape)) == tuple(tensor.shape) and not tensor.is_meta:
-            return tensor.detach().clone()
-        return torch.zeros(shapes.get(name, tensor.shape), dtype=tensor.dtype, device=device)
-
-    small = with_attributes(with_tensors(network, make), recipe["attributes"])
-    changed = {name.rpartition(".")[0] for name in shapes}
-    for path, module in small.named_modules():
-        redraw = getattr(module, "reset_parameters", None)
-        own = next(network.get_submodule(path).parameters(recurse=False), None)
-        if callable(redraw) and (path in changed or (own is not None and own.is_meta)):
-            redraw()
-    return small
-
-
 def check_network(network: nn.Module, plan: Plan) -> None:
     """Raise UsageError unless ``plan`` was made for networks with the tensors of ``network``."""
     if difference := _difference(shapes_of(network), plan.shapes):
@@ -83,20 +50,6 @@ def _difference(own: Shapes, planned: Shapes) -> str | None:
     names = [*planned, *(name for name in own if name not in planned)]
     name = next((name for name in names if own.get(name) != planned.get(name)), None)
     return name and f"{name!r} has shape {own.get(name, 'none')}, planned {planned.get(name, 'none')}"
-
-
-def _read_shapes(network: nn.Module, recipe: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    if not isinstance(recipe, Mapping) or recipe.get("schema") != SCHEMA:
-        raise RunError(f"this is no recipe of a smaller network: its schema is not {SCHEMA!r}")
-    try:
-        shapes = {str(name): tuple(int(n) for n in shape) for name, shape in recipe["shapes"].items()}
-        network_hash, _ = recipe["network"], dict(recipe["attributes"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunError(f"the recipe of a smaller network is damaged: {error!r}") from error
-    own = shapes_of(network)
-    if shapes_hash(own) != network_hash:
-        raise RunError(f"the recipe is of another network than this {type(network).__name__}: names or shapes differ")
-    return shapes
 
 
 def with_attributes(network: nn.Module, attributes: Mapping[str, Mapping[str, int]]) -> nn.Module:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mentorch._errors import UsageError
 from mentorch.structure._fit import Choose, fit, match
@@ -119,6 +119,7 @@ class Split:
         sizes = {space.name: space.size for space in self.plan.spaces}
         kept = {name: list(c) for name, c in self.kept.items() if len(c) < sizes[name]}
         changed = {name: list(shape) for name, shape in self.shapes.items() if shape != self.plan.shapes[name]}
+        taken = {name: self._along(name) for name in sorted(unsaved(self.plan._network) & changed.keys())}
         return {
             "schema": SCHEMA,
             "plan": self.plan.hash,
@@ -126,7 +127,15 @@ class Split:
             "kept": kept,
             "shapes": changed,
             "attributes": {path: dict(values) for path, values in self.attributes.items()},
+            "taken": {name: along for name, along in taken.items() if along},
         }
+
+    def _along(self, name: str) -> list[list[int] | None]:
+        """What is taken along each dimension of a tensor; nothing for one whose groups take different indices."""
+        dims, indices = range(len(self.plan.shapes[name])), self.require_channels()
+        if any(dim and (name, dim) in indices and self.plan.axes[name, dim].groups > 1 for dim in dims):
+            return []
+        return [list(indices[name, dim]) if (name, dim) in indices else None for dim in dims]
 
     def describe(self) -> str:
         """A table of what is kept of every layer, and what the smaller network costs."""
@@ -220,6 +229,11 @@ def shapes_hash(shapes: Mapping[str, Sequence[int]]) -> str:
     return hashlib.sha256(
         json.dumps(sorted((name, list(shape)) for name, shape in shapes.items())).encode()
     ).hexdigest()
+
+
+def unsaved(network: nn.Module) -> set[str]:
+    """Names of buffers that no state dict holds."""
+    return {name for name, _ in network.named_buffers()} - network.state_dict().keys()
 
 
 def hash_seed(seed: int | None, name: str) -> int:
