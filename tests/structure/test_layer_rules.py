@@ -184,3 +184,30 @@ def test_slim_convolutions_say_their_groups():
     network = between(nn.Conv2d(8, 12, 1, groups=4), 8, 12, 2)
     small = slim(network, split(plan(network, sides(2)), 0.5))
     assert (small[1].groups, small[1].in_channels, small[1].out_channels) == (4, 4, 8)
+
+
+class Filter(nn.Module):
+    """A depthwise convolution that is a function."""
+
+    def __init__(self, groups):
+        super().__init__()
+        self.a, self.o, self.groups_of = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1), groups
+        self.filt = nn.Parameter(torch.rand(8, 1, 3, 3))
+
+    def forward(self, x):
+        x = self.a(x)
+        return self.o(nn.functional.conv2d(x, self.filt, groups=self.groups_of(x)))
+
+
+@pytest.mark.parametrize("groups", [lambda x: 8, lambda x: x.shape[1]])
+def test_filters_of_no_layer_keep_their_channels_and_the_plan_says_why(groups):
+    network, x = Filter(groups), torch.randn(1, 3, 8, 8)
+    p = plan(network, x)
+    assert "read one by one in Filter, whose weight is in no layer that counts its groups" in str(p)
+    assert slim(network, split(p))(x).shape == (1, 2, 6, 6)
+
+
+def test_batch_norms_of_one_channel_belong_to_it():
+    axes = plan(nn.Sequential(nn.Conv2d(3, 1, 1), nn.BatchNorm2d(1), nn.PReLU()), torch.zeros(1, 3, 4, 4)).axes
+    assert {name for name, _ in axes if name[0] != "0"} >= {f"1.{own}" for own in ("weight", "bias", "running_var")}
+    assert ("2.weight", 0) not in axes

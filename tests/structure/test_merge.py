@@ -52,6 +52,14 @@ def test_concatenations_and_any_number_of_teachers(count, lively):
     torch.testing.assert_close(merge(networks, x)(x), expected, rtol=1e-10, atol=1e-10)
 
 
+def test_norms_of_one_channel(lively):
+    first, second = teachers(
+        lambda k: nn.Sequential(nn.Conv2d(3, 1, 1), nn.BatchNorm2d(1), nn.Conv2d(1, k, 1)), lively, (2, 3)
+    )
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    torch.testing.assert_close(merge([first, second], x)(x), torch.cat([first(x), second(x)], 1))
+
+
 def test_blocks_are_on_the_diagonal_and_the_first_layer_is_stacked():
     networks = [CNN(2, widths=(3, 4)), CNN(5, widths=(3, 4))]
     merged = merge(networks, torch.zeros(1, 3, 8, 8))

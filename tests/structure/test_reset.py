@@ -113,3 +113,17 @@ def test_later_layers_forget_what_belongs_to_them(lively):
     assert (before["fc.weight"] != now["fc.weight"]).all()
     assert bool((now["layer2.2.running_var"] == 1).all())
     assert not now["fc.bias"].any()
+
+
+def test_a_norm_of_one_channel_and_the_biases_of_attention_begin_again_with_weights():
+    norm = nn.Sequential(nn.Conv2d(3, 1, 1), nn.BatchNorm2d(1), nn.Conv2d(1, 2, 1))
+    nn.init.constant_(norm[1].weight, 3.0)
+    reset(norm, split(plan(norm, IMAGE), 0.5, mode="wels"), norm="affine")
+    assert float(norm[1].weight.detach()) == 1
+    block = nn.Sequential(nn.Linear(6, 6), nn.TransformerEncoderLayer(6, 2, 8, batch_first=True), nn.Linear(6, 2))
+    nn.init.ones_(block[1].self_attn.in_proj_bias)
+    tokens = torch.zeros(1, 5, 6)
+    reset(block, split(plan(block, tokens), 0.5), bias=True)
+    assert bool((block[1].self_attn.in_proj_bias == 1).all())  # its channels all stay
+    reset(block, split(plan(block, tokens), 0.5, mode="wels"), bias=True)
+    assert bool((block[1].self_attn.in_proj_bias == 0).any())

@@ -69,11 +69,14 @@ def transposed(
 
 
 def _depthwise(trace: "Trace", weight: Tensor, inputs: Tensor, filters: int) -> Tensor:
-    """A filter belongs to the channel that it reads."""
+    """A filter belongs to the channel that it reads; a layer of torch keeps their number in ``groups``."""
     outputs = inputs.repeat_interleave(filters)
     trace.note(weight, 0, outputs)
-    name = trace.name(weight, "weight")
-    trace.attributes.setdefault(name.rpartition(".")[0], {})["groups"] = len(inputs)
+    path = trace.name(weight, "weight").rpartition(".")[0]
+    if isinstance(vars(trace.network.get_submodule(path)).get("groups"), int):
+        trace.attributes.setdefault(path, {})["groups"] = len(inputs)
+    else:
+        trace.pin(inputs, f"read one by one in {trace.where}, whose weight is in no layer that counts its groups")
     return outputs
 
 
@@ -95,7 +98,8 @@ def per_channel(trace: "Trace", func: "Rule", input: Tensor, *tensors: Any, **na
     """Batch and instance normalisation, PReLU: one number of each tensor per channel."""
     channels = trace.along(input, 1)
     for tensor in (*tensors, *named.values()):
-        if isinstance(tensor, Tensor) and tensor.numel() > 1:
+        shared = func.__name__ == "prelu" and isinstance(tensor, Tensor) and tensor.numel() == 1
+        if isinstance(tensor, Tensor) and not shared:
             trace.note(tensor, 0, channels)
     return input
 

@@ -68,7 +68,9 @@ def reset(
         _overwrite(weight, law(name, weight, generator), split.mask(name))
         offset = f"{name.removesuffix('weight')}bias"
         if bias and offset in split.plan.shapes:
-            _overwrite(network.get_parameter(offset), torch.zeros(()), _kept_channels(split, offset, forgotten))
+            made = (offset, 0) in split.plan.axes  # else of attention, whose channels all stay
+            kept = _kept_channels(split, offset, forgotten) if made else split.mask(name).flatten(1).all(1)
+            _overwrite(network.get_parameter(offset), torch.zeros(()), kept)
     start = {"weight": 1.0, "bias": 0.0} if norm in ("affine", "both") else {}
     start |= {"running_mean": 0.0, "running_var": 1.0} if norm in ("statistics", "both") else {}
     for path, module in network.named_modules():
