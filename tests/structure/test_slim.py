@@ -8,8 +8,9 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mentorch._errors import UsageError
+from mentorch._freeze import freeze, is_frozen
 from mentorch.networks import CNN, build
-from mentorch.structure import plan, slim, split
+from mentorch.structure import merge, plan, resize, slim, split
 from mentorch.structure._split import keep_channels
 
 NAMES = (
@@ -23,6 +24,11 @@ NAMES = (
     "cnn_small",
     "vit_nano",
 )
+DENSE = {
+    "segnet": {"widths": (8, 12), "depths": (1, 2)},
+    "unet": {"widths": (8, 12)},
+    "deeplab_resnet8": {"width": 8, "rates": (1, 2)},
+}
 
 
 class Decoder(nn.Module):
@@ -103,6 +109,15 @@ def test_zeroed_reset_part_computes_what_the_slim_network_does_to_the_bit(name, 
     torch.testing.assert_close(dense(x), small(x), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", DENSE)
+def test_networks_that_answer_at_every_pixel(name, lively, cut):
+    network = lively(build(name, num_classes=5, options=DENSE[name]))
+    x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    dense, small = cut(network, split(plan(network, x[:1]), 0.5))
+    torch.testing.assert_close(dense(x), small(x), rtol=1e-12, atol=1e-12)
+    assert sum(p.numel() for p in small.parameters()) < 0.5 * sum(p.numel() for p in network.parameters())
+
+
 @pytest.mark.parametrize("keep", [0.5, 0.8])
 @pytest.mark.parametrize("make", [Decoder, Transformer, Flat])
 def test_other_operations(make, keep, lively, cut):
@@ -165,6 +180,18 @@ def test_hooks_stay_where_they_are_and_modes_come_along():
     assert small.training
     assert not small.layer1.training
     assert network.training
+
+
+def test_what_comes_of_a_frozen_network_learns():
+    network = freeze(build("resnet8", num_classes=4))
+    images = torch.randn(2, 3, 8, 8)
+    s = split(plan(network, images))
+    for other in (slim(network, s), resize(network, s.recipe()), merge([network, network], images)):
+        assert other.train().training
+        other(images).sum().backward()
+        assert all(p.grad is not None for p in other.parameters())
+    assert is_frozen(network)
+    assert not any(p.requires_grad for p in network.parameters())
 
 
 def test_splits_of_other_networks_and_by_weights_are_refused():

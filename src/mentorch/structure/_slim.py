@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from mentorch._errors import UsageError
+from mentorch._freeze import is_frozen, thawed
 from mentorch.structure._spaces import Plan
 from mentorch.structure._split import Split
 from mentorch.structure._trace import with_tensors
@@ -15,7 +16,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 def slim(network: nn.Module, split: Split) -> nn.Module:
     """The network that is left of ``network``: the same modules, smaller layers, tensors of its own.
 
-    Where the reset part of ``network`` is zero the two compute the same. Hooks do not come along.
+    Where the reset part of ``network`` is zero the two compute the same. Hooks do not come along, and what is left
+    of a frozen network can learn.
 
     Raises:
         UsageError: if the split is by weights, or of another network.
@@ -53,14 +55,14 @@ def _difference(own: Shapes, planned: Shapes) -> str | None:
 
 
 def with_attributes(network: nn.Module, attributes: Mapping[str, Mapping[str, int]]) -> nn.Module:
-    """``network`` with the attributes and the layer sizes that belong to its tensors."""
+    """``network`` with the attributes and the layer sizes that belong to its tensors, no longer frozen."""
     for path, values in attributes.items():
         for name, value in values.items():
             setattr(network.get_submodule(path), name, value)
     for module in network.modules():
         for name, value in _sizes(module).items():
             setattr(module, name, value)
-    return network
+    return thawed(network) if is_frozen(network) else network
 
 
 def _sizes(module: nn.Module) -> dict[str, int]:
