@@ -104,7 +104,7 @@ def test_what_pairs_elements_does_so_in_one_place(name):
     given |= dict.fromkeys(("addcmul", "addcdiv"), (x, y, z))
     args = given.get(name, (x, y))
     function = {"rdiv": torch.Tensor.__rtruediv__, "idiv": torch.Tensor.__itruediv__}.get(name) or operation(
-        f"__{name}__" if name in ("radd", "iadd", "isub", "rmul", "imul") else name
+        f"__{name}__" if name in ("rpow", "radd", "iadd", "isub", "rmul", "imul") else name
     )
     whole = function(*(a.clone() if isinstance(a, torch.Tensor) else a for a in args))
     each = [function(*(a[i].clone() if isinstance(a, torch.Tensor) else a for a in args)) for i in range(5)]

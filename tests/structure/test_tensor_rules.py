@@ -61,6 +61,21 @@ def layer(network):
         (lambda x: F.pad(x, (0, 0, 0, 0, 2, 1)) + F.pad(x, (0, 0, 0, 0, 2, 1)).relu(), 9),
         (lambda x: torch.cat([F.pad(x, (0, 0, 0, 0, 0, 1)), F.pad(x, (0, 0, 0, 0, 2, 0))], 1), 15),
         (lambda x: F.pad(x[:, None], (0, 0, 0, 0, 1, 1))[:, 0, 1:-1], 6),
+        # other names of arguments
+        (lambda x: torch.cat([x, x.relu()], axis=1), 12),
+        (lambda x: x - x.mean(axis=(2, 3), keepdims=True), 6),
+        (lambda x: x / (1 + x.std(axis=2, keepdims=True)), 6),
+        # places of the largest
+        (lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2), 6),
+        (
+            lambda x: (
+                torch.zeros(1, x.shape[1], 64)
+                .to(x)
+                .scatter(2, torch.arange(64).expand(1, 6, 64)[:, : x.shape[1]], x.flatten(2))
+                .view_as(x)
+            ),
+            6,
+        ),
     ],
 )
 def test_operations_that_leave_channels_apart(call, follows, function, returned):
@@ -89,6 +104,60 @@ def test_operations_that_leave_channels_apart(call, follows, function, returned)
 @pytest.mark.filterwarnings("ignore:Implicit dimension choice")
 def test_channels_that_are_computed_from_all_others_stay(call, function, reason):
     assert reason in layer(call(function)).pinned
+
+
+class Beside(nn.Module):
+    """Channels, and what a parameter, a buffer or a layer does to them."""
+
+    def __init__(self, function, tensor=None, layer=None):
+        super().__init__()
+        self.a, self.o, self.function = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1), function
+        if tensor is not None:
+            self.p = nn.Parameter(tensor)
+        if layer is not None:
+            self.g = layer
+
+    def forward(self, x):
+        return self.o(self.function(self, self.a(x)))
+
+
+def powers():
+    return torch.linspace(0.5, 2, 8)[:, None, None]
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        # a number for each channel
+        Beside(lambda m, x: x.abs().pow(m.p.abs()), powers()),
+        Beside(lambda m, x: m.p.abs().pow(x), powers()),
+        Beside(lambda m, x: x.clamp(max=m.p), powers()),
+        Beside(lambda m, x: torch.clip(x, -m.p, m.p), powers()),
+        # one for all of them
+        Beside(lambda m, x: x * m.p.exp().clamp(max=9), torch.ones(1)),
+        Beside(lambda m, x: x * m.g(x).sigmoid(), layer=nn.Conv2d(8, 1, 1)),
+        Beside(lambda m, x: m.g(x).sigmoid() * x, layer=nn.Conv2d(8, 1, 1)),
+        Beside(lambda m, x: x + m.p, torch.rand(1, 1, 8, 8)),
+        # constants and parameters that a layer reads
+        Beside(lambda m, x: x + m.g(torch.arange(16.0).to(x)[None])[:, :, None, None], layer=nn.Linear(16, 8)),
+        Beside(lambda m, x: x + m.g(m.p)[:, :, None, None], torch.rand(1, 4), nn.Linear(4, 8)),
+        Beside(lambda m, x: x + m.g(m.p)[:, :, None, None], torch.rand(1, 1), nn.Linear(1, 8)),
+    ],
+)
+def test_what_stands_beside_channels_leaves_them_to_be_cut(network, follows):
+    _, _, small = follows(ready(network), X, 0.5)
+    assert small.a.out_channels == 4
+
+
+def test_one_channel_for_all_others_says_why_it_stays():
+    gate = plan(Beside(lambda m, x: x * m.g(x), layer=nn.Conv2d(8, 1, 1)).double(), X).spaces[2]
+    assert (gate.name, gate.size, gate.pinned) == ("g", 1, "one for all channels in Beside")
+
+
+def test_of_an_outer_product_nothing_is_cut(follows):
+    outer = Beside(lambda m, x: m.g((x[:, :, None] * x[:, None]).flatten(1, 2)), layer=nn.Conv2d(64, 8, 1))
+    _, _, small = follows(ready(outer), X, 0.5)
+    assert (small.a.out_channels, small.g.out_channels) == (8, 4)
 
 
 def test_gated_halves_are_one_space(call):
@@ -207,6 +276,10 @@ def test_paired_elements_are_one_channel_and_constants_are_none(data, shape):
     result = plain(pair(t, torch.add, number(x.double()), number(y.double() + 100 * (y >= 0)), torch.ones(shape)))
     wide = y.expand(shape)
     assert result.tolist() == x.tolist()
+    if smaller != shape:  # one of y stands beside several of x, and is kept without tying them
+        assert [t.ties.find(a) for a in range(200)] == list(range(200))
+        assert {int(a) for pinned, _ in t.pins for a in pinned} == {100 + int(b) for b in y.flatten() if b >= 0}
+        return
     roots = {}
     for a, b in zip(x.flatten().tolist(), wide.flatten().tolist(), strict=True):
         if b >= 0:
@@ -215,6 +288,14 @@ def test_paired_elements_are_one_channel_and_constants_are_none(data, shape):
     assert all(len(same) == 1 for same in roots.values())
     alone = x.flatten()[wide.flatten() < 0].tolist()
     assert [t.ties.find(a) for a in alone] == alone
+
+
+def test_a_channel_that_repeats_itself_over_positions_is_tied_in_all_of_them():
+    t = trace(20)
+    channels, squeezed = torch.arange(3.0)[:, None].expand(3, 5), 10 + torch.arange(3.0)[:, None]
+    assert plain(pair(t, torch.mul, number(channels), number(squeezed))).tolist() == channels.tolist()
+    assert [t.ties.find(10 + i) for i in range(3)] == [0, 1, 2]
+    assert t.pins == []
 
 
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=3), st.sampled_from([1, -2]), st.booleans())

@@ -31,6 +31,11 @@ def test_what_cannot_be_copied_is_named():
         skeleton(network)
 
 
+def test_layers_that_wait_for_their_first_call_are_named():
+    with pytest.raises(UsageError, match=r"'0\.weight' has no shape yet: call the network once"):
+        skeleton(nn.Sequential(nn.LazyLinear(3)))
+
+
 def test_smaller_networks_are_traced_before_they_exist():
     bones = skeleton(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 5, 3)))
     trace = Trace(bones, {("0.weight", 0): 2})

@@ -23,6 +23,8 @@ def plain(x: Tensor) -> Tensor:
 
 def compact(*tensors: Tensor) -> list[Tensor]:
     """Tensors of one shape, with each dimension along which all of them only repeat themselves reduced to size 1."""
+    if not tensors:
+        return []
     dims = range(tensors[0].ndim)
     index = tuple(slice(0, 1) if all(x.stride(dim) == 0 for x in tensors) else slice(None) for dim in dims)
     return [x.as_subclass(Tensor)[index] for x in tensors]

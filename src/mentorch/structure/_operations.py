@@ -29,13 +29,13 @@ TENSORS = _by_name(
     {
         # each element becomes another value of the same channel
         """relu relu6 leaky_relu rrelu elu selu celu gelu silu mish sigmoid log_sigmoid tanh tanhshrink hardtanh
-        hardswish hardsigmoid hardshrink softshrink softsign softplus threshold clamp clip abs neg exp log log1p sqrt
-        rsqrt square pow reciprocal erf sin cos sign dropout dropout1d dropout2d dropout3d alpha_dropout
+        hardswish hardsigmoid hardshrink softshrink softsign softplus threshold abs neg exp log log1p sqrt
+        rsqrt square reciprocal erf sin cos sign dropout dropout1d dropout2d dropout3d alpha_dropout
         feature_alpha_dropout contiguous clone detach to type type_as float double half bfloat16 requires_grad
         nan_to_num""": tensors.same,
         # elements in one place belong together
         """add radd iadd sub subtract rsub isub mul multiply rmul imul div divide true_divide truediv rdiv idiv
-        maximum minimum where lerp addcmul addcdiv masked_fill""": tensors.pair,
+        maximum minimum where lerp addcmul addcdiv masked_fill pow rpow clamp clip clamp_min clamp_max""": tensors.pair,
         # elements change their place only
         """view view_as reshape reshape_as flatten unflatten permute transpose swapaxes swapdims movedim moveaxis t
         unsqueeze squeeze expand expand_as repeat repeat_interleave tile chunk split split_with_sizes tensor_split
@@ -47,6 +47,10 @@ TENSORS = _by_name(
         """max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_max_pool1d adaptive_max_pool2d
         adaptive_max_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d lp_pool1d lp_pool2d lp_pool3d
         interpolate""": tensors.pool,
+        """max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool1d_with_indices
+        adaptive_max_pool2d_with_indices adaptive_max_pool3d_with_indices""": tensors.pool_with_places,
+        "max_unpool1d max_unpool2d max_unpool3d": tensors.unpool,
+        "scatter": tensors.scatter,
         "mean sum prod amax amin logsumexp": tensors.reduce,
         "std var": tensors.spread,
         "norm linalg_vector_norm": tensors.norm,

@@ -48,14 +48,26 @@ def product(trace: "Trace", func: "Rule", first: Tensor, second: Tensor) -> Tens
 
 
 def pair(trace: "Trace", func: "Rule", *args: Any, **named: Any) -> Tensor:
+    """What meets is tied; what is one channel for all of several that differ stays, and ties none of them."""
     tensors = [leaf for leaf in (*args, *named.values()) if isinstance(leaf, Tensor)]
     shape = _broadcast(*(x.shape for x in tensors))
-    parts = compact(*(x.expand(shape) for x in tensors if isinstance(x, Numbered)))
+    numbered = [x.view(*[1] * (len(shape) - x.ndim), *x.shape) for x in tensors if isinstance(x, Numbered)]
+    shared = [x for x in numbered if any(_shared(trace, x, dim, numbered) for dim in range(len(shape)))]
+    for x in shared:
+        trace.pin(x, f"one for all channels in {trace.where}")
+    parts = compact(*(number(x).expand(shape) for x in numbered if not any(x is other for other in shared)))
+    if not parts:  # an outer product: nothing of it is cut
+        return number(torch.full((), -1.0, dtype=torch.float64).expand(shape))
     result = parts[0]
     for part in parts[1:]:
         trace.ties.tie(result, part)
         result = torch.where(result >= 0, result, part)
     return number(result.expand(shape))
+
+
+def _shared(trace: "Trace", x: Tensor, dim: int, others: Iterable[Tensor]) -> bool:
+    """Whether ``x`` is one along ``dim``, where another has different channels."""
+    return x.shape[dim] == 1 and any(y.shape[dim] > 1 and not _constant(trace, y, [dim]) for y in others)
 
 
 def gated(trace: "Trace", func: "Rule", input: Tensor, dim: int = -1) -> Tensor:  # noqa: A002
@@ -124,6 +136,29 @@ def pad_channels(
 def pool(trace: "Trace", func: "Rule", input: Tensor, *args: Any, **named: Any) -> Any:  # noqa: A002
     shape = func(blank(input), *args, **named).shape
     return trace.numbered(trace.along(input, 1), (input.shape[0], 1, *shape[2:]), 1)
+
+
+def pool_with_places(trace: "Trace", func: "Rule", input: Tensor, *args: Any, **named: Any) -> Any:  # noqa: A002
+    """The places are those of a channel, too."""
+    shape = func(blank(input), *args, **named)[0].shape
+    pooled = trace.numbered(trace.along(input, 1), (input.shape[0], 1, *shape[2:]), 1)
+    return pooled, pooled
+
+
+def unpool(trace: "Trace", func: "Rule", input: Tensor, indices: Tensor, *args: Any, **named: Any) -> Tensor:  # noqa: A002
+    values = pair(trace, func, input, indices)
+    shape = func(blank(input), blank(input).long(), *args, **named).shape
+    return trace.numbered(trace.along(values, 1), (input.shape[0], 1, *shape[2:]), 1)
+
+
+def scatter(trace: "Trace", func: "Rule", input: Tensor, dim: int, index: Tensor, src: Any) -> Tensor:  # noqa: A002
+    """Values put elsewhere along a dimension, where all places belong to one channel."""
+    moved = pair(trace, func, *(number(plain(x)) for x in (index, src) if isinstance(x, Tensor)))
+    if not _constant(trace, moved, [dim]):
+        trace.pin(moved, f"moved among others by {trace.where}")
+    shape = list(moved.shape)
+    shape[dim] = input.shape[dim]
+    return pair(trace, func, number(moved.narrow(dim, 0, 1).expand(shape)), input)
 
 
 def reduce(

@@ -13,14 +13,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from mentorch._errors import MentorchError, UsageError
-from mentorch.structure._numbers import Numbered, compact, number
+from mentorch.structure._numbers import Numbered, compact, number, plain
 from mentorch.structure._operations import LAYERS, TENSORS
 from mentorch.structure._spaces import INPUT, OUTPUT, Place
 from mentorch.structure._ties import Ties, distinct
+
+_SPELLINGS = {"axis": "dim", "keepdims": "keepdim"}  # torch takes both
 
 
 @dataclass
@@ -96,9 +99,15 @@ class Trace(TorchFunctionMode):
             return func(*args, **kwargs)  # a parameter's shape, device, ... is not a use of its values
         self.reached.update(known)
         if rule := LAYERS.get(name):
+            given = ("query", "key", "value") if name.startswith("multi_head") else ("input",)
+            args = (*(self._enter_layer(x) for x in args[: len(given)]), *args[len(given) :])
+            kwargs = {key: self._enter_layer(x) if key in given else x for key, x in kwargs.items()}
             return rule(self, func, *args, **kwargs)
         leaves = [self._number(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         args, kwargs = tree_unflatten(leaves, spec)
+        if not any(isinstance(leaf, Numbered) for leaf in leaves):
+            return func(*args, **kwargs)  # of constants
+        kwargs = {_SPELLINGS.get(key, key): value for key, value in kwargs.items()}
         if rule := TENSORS.get(name):
             return rule(self, func, *args, **kwargs)
         raise UsageError(f"{self.where} calls {name}, of which no rule says what it does to channels")
@@ -162,13 +171,19 @@ class Trace(TorchFunctionMode):
     def _number(self, tensor: Tensor) -> Tensor:
         """A parameter or buffer that is used like an activation, as channel numbers: one per element."""
         name = self.names.get(id(tensor))
-        if name is None or tensor.numel() == 1:
+        if name is None:
             return tensor
+        if tensor.numel() == 1:
+            return torch.ones(tensor.shape, dtype=tensor.dtype)
         if name not in self.loose:
             shape = [self.sizes.get((name, dim), size) for dim, size in enumerate(tensor.shape)]
             count = torch.Size(shape).numel()
             self.loose[name] = self.ties.fresh(count).double().view(shape)
         return number(self.loose[name])
+
+    def _enter_layer(self, x: Any) -> Any:
+        """What a layer reads: channel numbers, also where it is a parameter, a buffer or a constant."""
+        return number(plain(self._number(x))) if isinstance(x, Tensor) and not isinstance(x, Numbered) else x
 
     def _input(self, tensor: Tensor) -> Tensor:
         if not tensor.is_floating_point():
@@ -207,8 +222,12 @@ def with_tensors(network: nn.Module, make: Callable[[str, Tensor], Tensor]) -> n
     Nothing else that is large is copied, and shared tensors stay shared.
 
     Raises:
-        UsageError: if the network holds something that cannot be copied, such as a result with a gradient history.
+        UsageError: if the network holds something that cannot be copied, such as a result with a gradient history, or
+            waits for its first call to know a shape.
     """
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        if is_lazy(tensor):
+            raise UsageError(f"{name!r} has no shape yet: call the network once on an example")
     memo: dict[int, Any] = {}
     for name, parameter in network.named_parameters():
         memo[id(parameter)] = nn.Parameter(make(name, parameter), requires_grad=parameter.requires_grad)
