@@ -100,3 +100,8 @@ def test_a_copy_is_independent_and_compiles_into_one_graph():
     twin = copy.deepcopy(network)
     compiled = torch.compile(network, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(IMAGES)["a"], twin(IMAGES)["a"])
+
+
+def test_new_adaptors_are_of_the_dtype_of_the_trunk():
+    network = branched(segnet_tiny(1).double(), {"a": (segnet_tiny(2).double(), 2)})
+    assert network(IMAGES.double())["a"].dtype == torch.float64

@@ -164,7 +164,8 @@ def branched(
         trunk: whose encoder and first decoder blocks are shared; its last block, the head, is not used.
         branches: name -> network that goes on, and the number of its first decoder block; the network is an
             `EncoderDecoder` for one task of that name, or `Branched` itself, with tasks of their own names.
-        adaptors: name -> what the trunk's map goes through first; a new `ChannelCoding` unless given.
+        adaptors: name -> what the trunk's map goes through first; a new `ChannelCoding`, of the trunk's dtype and
+            device, unless given.
 
     Raises:
         UsageError: without a branch, for decoders that are not alike, a depth that does not exist or that a branch has
@@ -180,7 +181,8 @@ def branched(
     for name, (network, depth) in branches.items():
         check_alike(trunk, network, name)
         following = tail(network, name, depth)
-        tails[name] = ((adaptors or {}).get(name) or ChannelCoding(trunk.widths[depth]), following)
+        coding = ChannelCoding(trunk.widths[depth]).to(next(trunk.parameters()))
+        tails[name] = ((adaptors or {}).get(name) or coding, following)
     deepest = max(tree.start for _, tree in tails.values())
     shared = dict(list(trunk.decoder.named_children())[:deepest])
     return Branched(trunk.encoder, Tree(shared, 0, branches=tails), levels=trunk.levels, widths=trunk.widths)
