@@ -24,12 +24,13 @@ def node(target, arguments, results, owner=""):
 def graph(*nodes, reads=(3, 8, 8), makes=5, inputs=(), outputs=None):
     sizes = {"x": [{"as_expr": {"expr_str": "batch"}}, *({"as_int": size} for size in reads)]}
     sizes["y"] = [{"as_expr": {"expr_str": "batch"}}, {"as_int": makes}]
+    values = {name: {"sizes": each, "dtype": 7} for name, each in sizes.items()}  # of float32
     image = {"user_input": {"arg": tensor("x")}}
     weight = {"parameter": {"arg": {"name": "p_fc_weight"}, "parameter_name": "fc.weight"}}
     return {
         "schema_version": {"major": 8, "minor": 20},
         "graph_module": {
-            "graph": {"nodes": list(nodes), "tensor_values": {name: {"sizes": each} for name, each in sizes.items()}},
+            "graph": {"nodes": list(nodes), "tensor_values": values},
             "signature": {
                 "input_specs": [weight, *inputs, image],
                 "output_specs": outputs or [{"user_output": {"arg": tensor("y")}}],

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mentorch import transferability, zoo
 from mentorch._errors import RunError, UsageError
-from mentorch.networks import build, embedding
+from mentorch.networks import build, embedding, taps
 
 SIZE = 12
 
@@ -261,3 +261,26 @@ def test_a_network_for_one_size_of_batch_or_in_training_mode_is_refused(network:
         zoo.from_pt2(export(network, tmp_path / "static.pt2", dynamic=False))
     with pytest.raises(UsageError, match=r"network\.eval\(\)"):
         zoo.from_pt2(export(Net().train(), tmp_path / "training.pt2"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_network_of_another_precision_is_refused_as_that(dtype: torch.dtype, tmp_path: Path):
+    images, shapes = torch.rand(2, 3, SIZE, SIZE, dtype=dtype), ({0: torch.export.Dim("batch")},)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)).to(dtype).eval()
+    torch.export.save(torch.export.export(network, (images,), dynamic_shapes=shapes), tmp_path / "net.pt2")
+    with pytest.raises(UsageError, match=rf"reads images in {str(dtype)[6:]}, .*: export network\.float\(\)"):
+        zoo.from_pt2(tmp_path / "net.pt2")
+
+
+def test_the_stem_is_a_tensor_where_a_size_is_asked_first(tmp_path: Path):
+    class Asks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            count = x.shape[0] * 1
+            return self.fc(self.conv(x).mean((2, 3)).reshape(count, 4))
+
+    network, _ = zoo.from_pt2(export(Asks().eval(), tmp_path / "asks.pt2"))
+    assert taps(network).stem == "conv"

@@ -167,7 +167,7 @@ def _taps(program: Mapping[str, Any]) -> Taps | None:
     calls = program["calls"]
     makers = {name: call for call in calls for name in _names(call["result"])}
     last = makers[program["output"]]
-    stem = calls[0]["at"]
+    stem = next(call["at"] for call in calls if not call["operator"].startswith(("aten.sym_", "size.")))  # no number
     if last["operator"] == "aten.linear.default":
         return Taps(stem, (), f"{last['at']}:in")
     if last["operator"] == "aten.addmm.default" and (before := makers.get(last["arguments"][1]["of"])) is not None:

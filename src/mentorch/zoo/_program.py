@@ -39,6 +39,8 @@ def program_of(content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dic
     reads, makes = ([each.get("as_int") for each in graph["tensor_values"][name]["sizes"]] for name in (image, output))
     if len(reads) != 4 or len(makes) != 2 or None in (*reads[1:], makes[1]):
         raise UsageError(f"it makes {makes} of {reads}, not [N, classes] of images [N, C, H, W] of one size")
+    if (dtype := DTYPES[graph["tensor_values"][image]["dtype"]]) != "float32":
+        raise UsageError(f"it reads images in {dtype}, and they are float32 here: export network.float()")
     nodes, needed = _alive(graph["nodes"], output)
     used = {name: facts for name, facts in held.items() if name in needed}
     places = _addresses(nodes, [address for address, _ in used.values()])
