@@ -31,8 +31,8 @@ def from_pt2(path: str | Path) -> tuple[nn.Module, Card]:
         path: of one network from images to logits, exported in evaluation mode.
 
     Raises:
-        UsageError: if it is another kind of network or in another precision than float32, or keeps something pickled that
-            is needed.
+        UsageError: if it is another kind of network, in another precision than float32, or keeps something pickled
+            that is needed.
         RunError: if the file cannot be read.
     """
     path = Path(path)
