@@ -496,16 +496,6 @@ def test_asking_for_a_node_that_is_not_there_says_what_is(ask: Callable[[Graph],
 # how it reads
 
 
-def test_a_graph_prints_as_a_list_of_nodes_and_edges() -> None:
-    graph = make(edges=[Edge("teacher", "student", nn.MSELoss(), gate=0.5)])
-    assert repr(graph).splitlines() == [
-        "Graph",
-        "  student  learning  Linear, 15 parameters",
-        "  teacher  frozen    Linear, 15 parameters",
-        "  teacher -> student: MSELoss  x 0.5",
-    ]
-
-
 def test_who_learns_and_who_teaches() -> None:
     graph = make()
     assert graph.learning == ("student",)
@@ -643,8 +633,3 @@ def test_an_error_of_a_node_says_whose_it_is() -> None:
     with pytest.raises(RuntimeError) as caught:
         graph(*batch())
     assert caught.value.__notes__ == ["while node 'a' ran"]
-
-
-def test_a_graph_prints_before_its_networks_have_weights() -> None:
-    graph = Graph({"a": nn.LazyLinear(K)}, [Edge("labels", "a", F.cross_entropy)])
-    assert "a  learning  LazyLinear, not yet initialised" in repr(graph)

@@ -14,6 +14,7 @@ from mentorch._edge import Edge, named_terms, owned
 from mentorch._errors import RunError, UsageError, unknown
 from mentorch._freeze import is_frozen, statistics_kept
 from mentorch._math import computed_once, written
+from mentorch._print import printed
 from mentorch._tap import BATCH, Tap, parse, select
 from mentorch._trial import try_edge
 from mentorch.gates import as_gate
@@ -87,7 +88,7 @@ class Graph(nn.Module):
         self._plans: dict[tuple[tuple[int, ...], tuple[str, ...]], Plan] = {}
         self.train()
         self._place()
-        self.built = not any(hasattr(m, "build") for m in self._owned_modules())
+        self.built = not any(hasattr(part, "build") for edge in self.edges for part in owned(edge).values())
         if example is not None:
             self.build(*example)
 
@@ -380,31 +381,14 @@ class Graph(nn.Module):
             self._weights = key, torch.tensor(weights, dtype=torch.float64)
         return self._weights[1]
 
-    def _owned_modules(self) -> Iterator[nn.Module]:
-        for parts in self.owned.values():
-            assert isinstance(parts, nn.ModuleDict)
-            yield from parts.values()
-
     def __repr__(self) -> str:
-        width = max(map(len, self.nodes), default=0)
-        lines = ["Graph"]
-        for name, node in self.nodes.items():
-            role = "frozen" if is_frozen(node) else "learning"
-            lines.append(f"  {name:<{width}}  {role:<8}  {type(node).__name__}, {_size(node)}")
-        return "\n".join([*lines, *(f"  {edge}" for edge in self.edges)])
+        return printed(self.nodes, self.edges)
 
 
 def _weighted(loss: Tensor, weight: float | Tensor) -> Tensor:
     if isinstance(weight, Tensor):
         return loss * weight.to(loss.dtype)
     return loss if weight == 1.0 else loss * weight
-
-
-def _size(node: nn.Module) -> str:
-    parameters = list(node.parameters())
-    if any(nn.parameter.is_lazy(p) for p in parameters):
-        return "not yet initialised"
-    return f"{sum(p.numel() for p in parameters):,} parameters"
 
 
 def _remove(handles: list[Any]) -> None:

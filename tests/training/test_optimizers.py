@@ -404,3 +404,9 @@ def test_a_frozen_layer_of_a_learning_node_stays(data: MakeData) -> None:
     after = run(graph, data(2), optimizer=partial(ADAM, weight_decay=1.0))
     assert same(before[:2], after[:2])
     assert not same(before[2:4], after[2:4])
+
+
+def test_a_node_without_weights_that_may_learn_is_refused() -> None:
+    graph = Graph({"a": nn.Linear(4, 3).requires_grad_(False)}, [Edge("labels", "a", F.cross_entropy)])
+    with pytest.raises(UsageError, match="node 'a' is taught, but has no weights that may learn"):
+        Steering(graph, SGD, None)

@@ -180,6 +180,9 @@ def _check_torch(scheduler: LRScheduler, each: Sequence[Any], optimizer: Optimiz
 
 
 def _make(graph: Graph, optimizer: OneOrEach) -> dict[str, Optimizer]:
+    for name in graph.learning:
+        if next(graph.parameters_of(name), None) is None:
+            raise UsageError(f"node {name!r} is taught, but has no weights that may learn (requires_grad)")
     if not isinstance(optimizer, Mapping):
         shared = {id(p): p for name in graph.learning for p in graph.parameters_of(name)}
         return {"all": optimizer if isinstance(optimizer, Optimizer) else optimizer(list(shared.values()))}

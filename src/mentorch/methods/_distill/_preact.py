@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mentorch._math import written
+
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish)
 
 
@@ -22,11 +24,11 @@ def before_activation(network: nn.Module, stages: Iterable[str], run: Callable[[
     ends: dict[str, str] = {}
 
     def passes(path: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
-        passed.append((path, output, _version(output)))
+        passed.append((path, output, written(output)))
 
     def ended(stage: str, module: nn.Module, inputs: Any, output: Any) -> None:
         for path, made, version in reversed(passed):
-            if made is output and version == _version(output):  # the same, and nothing was added to it since
+            if made is output and version == written(output):  # the same, and nothing was added to it since
                 ends[stage] = path
                 return
 
@@ -41,7 +43,3 @@ def before_activation(network: nn.Module, stages: Iterable[str], run: Callable[[
             handle.remove()
     times = Counter(path for path, *_ in passed)
     return {stage: f"{ends[stage]}:in" if times[ends.get(stage, "")] == 1 else stage for stage in stages}
-
-
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version
