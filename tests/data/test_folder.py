@@ -57,6 +57,22 @@ def test_every_kind_of_picture_becomes_rgb(tmp_path, mode):
     assert (images == 255).all()
 
 
+@pytest.mark.parametrize(("name", "order"), [("a.png", "<"), ("a.tif", "<"), ("a.tif", ">")])
+def test_sixteen_bits_become_eight(tmp_path, name, order):
+    grey = np.arange(64).reshape(8, 8) * 1000
+    picture = Image.frombytes("I;16B" if order == ">" else "I;16", (8, 8), grey.astype(f"{order}u2").tobytes())
+    picture.save(tmp_path / name)
+    images, _ = read_images([(tmp_path / name, 0)], 8)
+    np.testing.assert_array_equal(images[0], np.broadcast_to(grey // 256, (3, 8, 8)))
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_values_of_unknown_range_are_refused(tmp_path, kind):
+    Image.fromarray(np.ones((8, 8), kind)).save(tmp_path / "depth.tif")
+    with pytest.raises(RunError, match=r"depth.tif has 32-bit values .* save it with 8 or 16 bits"):
+        read_images([(tmp_path / "depth.tif", 0)], 8)
+
+
 def test_photographs_are_turned_upright(tmp_path):
     pixels = np.zeros((8, 8, 3), dtype=np.uint8)
     pixels[:4] = 255

@@ -13,6 +13,7 @@ from mentorch.data._archives import Arrays
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL.Image import Image
 
 _IMAGES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -76,7 +77,7 @@ def read_images(files: list[tuple[Path, int]], size: int) -> Arrays:
     """Decode image files as RGB, shorter side resized to ``size``, centre cropped.
 
     Raises:
-        RunError: naming the first file that cannot be decoded.
+        RunError: naming the first file that cannot be decoded, or that has 32-bit values.
     """
     import numpy as np
     from PIL import Image
@@ -106,9 +107,20 @@ def _read_image(path: Path, size: int) -> "NDArray[np.uint8]":
     try:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)
-            # by way of RGBA: palettes with transparency are only well defined there
-            picture = upright.convert("RGBA").convert("RGB") if upright.mode == "P" else upright.convert("RGB")
-            fitted = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
+            fitted = ImageOps.fit(_rgb(upright, path), (size, size), Image.Resampling.BICUBIC)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RunError(f"{path} is not a readable image ({error}): repair or remove it") from error
     return np.asarray(fitted).transpose(2, 0, 1)
+
+
+def _rgb(image: "Image", path: Path) -> "Image":
+    """A picture in 8 bits a channel; Pillow would clip what has more of them."""
+    import numpy as np
+    from PIL.Image import fromarray
+
+    if image.mode.startswith("I;16"):
+        return fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise RunError(f"{path} has 32-bit values (mode {image.mode}), of unknown range: save it with 8 or 16 bits")
+    # by way of RGBA: palettes with transparency are only well defined there
+    return image.convert("RGBA").convert("RGB") if image.mode == "P" else image.convert("RGB")
