@@ -7,6 +7,7 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor, nn
 
+from mentorch import RunError
 from mentorch.comparison import Neighbours, latency, measure, outputs
 from mentorch.data import Dataset, Normalize
 from mentorch.networks import cnn_small, cnn_tiny
@@ -51,6 +52,19 @@ def test_metrics_are_their_definitions_in_float64(digits: Dataset, network: nn.M
             gap += (bins == b).mean() * abs(right[bins == b].mean() - sure[bins == b].mean())
     assert found["ece"] == pytest.approx(gap, abs=1e-5)
     assert set(found) == {"accuracy", "cross_entropy", "mse", "ece", "top5"}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 3e38])
+def test_a_network_that_diverged_has_no_numbers(digits: Dataset, value: float) -> None:
+    class Diverged(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            logits = torch.zeros(len(images), 10)
+            logits[:, 0] = value
+            logits[:, 1] = -value
+            return logits
+
+    with pytest.raises(RunError, match="the network has diverged"):
+        measure(Diverged(), digits.test)
 
 
 def test_agreement_and_divergence_are_with_the_teacher(digits: Dataset, network: nn.Module) -> None:

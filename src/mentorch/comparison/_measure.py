@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mentorch import metrics
+from mentorch._errors import RunError
 from mentorch._graph import View
 from mentorch._tap import Address, Tap
 from mentorch.data import Batches, Split
@@ -142,13 +143,19 @@ def measure(
 
     Returns:
         Metric -> value; accuracies are fractions.
+
+    Raises:
+        RunError: if the network's answers are not finite.
     """
     embedding = neighbours.embedding if neighbours else None
     logits, features = outputs(network, split, view=view, embedding=embedding, batch_size=batch_size)
     labels = split.labels
+    entropy = _mean(metrics.cross_entropy(logits, labels))
+    if not (logits.isfinite().all() and entropy.isfinite()):
+        raise RunError("the network has diverged: what it says of these images is not finite")
     found: dict[str, Any] = {
         "accuracy": _mean(metrics.accuracy(logits, labels)),
-        "cross_entropy": _mean(metrics.cross_entropy(logits, labels)),
+        "cross_entropy": entropy,
         "mse": _mean(metrics.mean_squared_error(logits, labels)),
         "ece": metrics.calibration_error(logits, labels),
     }
