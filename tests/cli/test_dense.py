@@ -1,9 +1,10 @@
+import dataclasses
 import math
 
 import pytest
 import torch
 
-from mentorch import UsageError
+from mentorch import RunError, UsageError
 from mentorch.cli import _dense
 from mentorch.cli._branch_recipe import BranchRecipe
 from mentorch.data import Normalize, dense
@@ -77,3 +78,15 @@ def test_measured_over_a_whole_split_whatever_the_batches() -> None:
         said = network.eval()(view(data.test.images.float() / 255))
     wanted = math.sqrt((said.clamp(min=1e-3) - data.test.targets["depth"]).square().mean())
     assert one["depth rmse"] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_what_nobody_labelled_is_not_measured_and_who_diverged_is_told() -> None:
+    data = _dense.data_of(recipe(train_size=20))
+    network, view = segnet_tiny(1), Normalize(data.mean, data.std)
+    empty = dataclasses.replace(data.test, targets={"depth": torch.full_like(data.test.targets["depth"], math.nan)})
+    assert not [name for name in _dense.measured(network, data, empty, ["depth"], view, 8) if "rmse" in name]
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(math.nan)
+    with pytest.raises(RunError, match="the network has diverged: its depth"):
+        _dense.measured(network, data, data.test, ["depth"], view, 8)

@@ -106,5 +106,6 @@ def in_one_line(row: Mapping[str, Any], recipe: BranchRecipe) -> str:
     if "error" in row:
         return f"{row['method']} seed {row['seed']}: failed: {row['error']}"
     found = row["test"][recipe.select]
-    scores = ", ".join(f"{task} {_MAIN[task]} {found[f'{task} {_MAIN[task]}']:.3f}" for task in recipe.tasks)
+    names = {f"{task} {_MAIN[task]}" for task in recipe.tasks}
+    scores = ", ".join(f"{name} {value:.3f}" for name, value in found.items() if name in names)
     return f"{row['method']} seed {row['seed']}: {scores}  ({row['epochs']} epochs, {row['seconds']:.0f} s)"

@@ -1,6 +1,7 @@
 """Dense tasks on the command line: their data, outputs, losses and measurements."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mentorch import losses, metrics
-from mentorch._errors import UsageError
+from mentorch._errors import RunError, UsageError
 from mentorch._graph import View
 from mentorch.cli._branch_recipe import BranchRecipe
 from mentorch.data import Augment, Batches, Color, Normalize, dense
@@ -92,7 +93,13 @@ def validation_metrics(tasks: Sequence[str]) -> dict[str, Callable[[Any, Any], T
 def measured(
     network: nn.Module, data: dense.DenseDataset, split: dense.DenseSplit, tasks: Sequence[str], view: View, size: int
 ) -> dict[str, float]:
-    """``"TASK measure"`` -> value over a whole split, images one batch of ``size`` after the other."""
+    """``"TASK measure"`` -> value over a whole split, images one batch of ``size`` after the other.
+
+    What no pixel has a label for is left out.
+
+    Raises:
+        RunError: if the network's answers are not finite.
+    """
     streams: dict[str, metrics.Streaming[Any]] = {}
     for task in tasks:
         if task == "segmentation":
@@ -103,9 +110,12 @@ def measured(
         for batch in Batches(split, size):
             output = network(view(batch.inputs))
             for task, stream in streams.items():
-                stream.update(output if isinstance(output, Tensor) else output[task], batch.labels[task])
+                told = output if isinstance(output, Tensor) else output[task]
+                if not told.isfinite().all():
+                    raise RunError(f"the network has diverged: its {task} of these images is not finite")
+                stream.update(told, batch.labels[task])
     found: dict[str, float] = {}
     for task, stream in streams.items():
         scores = dataclasses.asdict(stream.compute())
-        found |= {f"{task} {name}": float(v) for name, v in scores.items() if isinstance(v, float)}
+        found |= {f"{task} {name}": float(v) for name, v in scores.items() if isinstance(v, float) and math.isfinite(v)}
     return found
