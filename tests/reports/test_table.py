@@ -67,7 +67,7 @@ def test_networks_have_both_ratios(fake):
 def test_costs_are_means_per_seed_and_the_sum_of_time(fake):
     (found,) = costs(Study(fake.results(rows(fake, kd=[0.8, 0.9]))))
     assert (found["time per seed"], found["time in all"]) == ("1 min 2 s", "2 min 5 s")
-    assert (found["epochs"], found["best epoch"], found["forward MACs"]) == ("10", "9", "1.2 T")
+    assert (found["epochs"], found["best epoch"], found["training MACs"]) == ("10", "9", "1.2 T")
 
 
 def test_runs_together_share_their_columns(fake):

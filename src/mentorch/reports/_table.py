@@ -110,7 +110,7 @@ def costs(study: Study) -> list[dict[str, str]]:
                 "epochs": _plain(group.mean("epochs")),
                 "best epoch": _plain(group.mean("best_epoch")),
                 "trained samples": count(group.mean("trained_samples")),
-                "forward MACs": amount(group.mean("macs")),
+                "training MACs": amount(group.mean("macs")),
                 "peak memory": stored(group.mean("peak_memory")),
                 "time per seed": duration(group.mean("seconds")),
                 "time in all": duration(sum(group.values("seconds").values()) if group.values("seconds") else None),
