@@ -29,14 +29,14 @@ def results(*rows: dict[str, Any]) -> dict[str, Any]:
 
 def test_teachers_on_their_own_task_then_their_sum_then_students_on_all():
     found = dense_table(results(*(row("labels", s, m, r) for s, m, r in ((0, 0.3, 1.0), (1, 0.4, 1.2)))))
-    assert [r["who"] for r in found] == [
+    assert [r["method"] for r in found] == [
         "segmentation teacher (segnet)",
         "depth teacher (segnet)",
         "all teachers",
         "labels",
     ]
     assert found[0] == {
-        "who": "segmentation teacher (segnet)", "parameters": "200 k", "multiply-adds": "1.5 M",
+        "method": "segmentation teacher (segnet)", "parameters": "200 k", "multiply-adds": "1.5 M",
         "mIoU %": "40.0", "pixel accuracy %": "80.0", "RMSE m": MISSING, "abs rel": MISSING,
     }  # fmt: skip
     assert (found[2]["parameters"], found[2]["multiply-adds"], found[2]["mIoU %"]) == ("400 k", "3 M", MISSING)
@@ -50,7 +50,7 @@ def test_teachers_on_their_own_task_then_their_sum_then_students_on_all():
 
 def test_failures_are_told():
     (*_, last) = dense_table(results(row("kd", 0, 0.3, 1.0), {"method": "kd", "seed": 1, "error": "NaN"}))
-    assert last["who"] == "kd (1 of 2 failed)"
+    assert last["method"] == "kd (1 of 2 failed)"
 
 
 def test_the_sentence_knows_which_way_is_better_for_each_task():

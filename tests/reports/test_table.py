@@ -76,3 +76,10 @@ def test_runs_together_share_their_columns(fake):
     found = together([one, two])
     assert [row["run"] for row in found] == ["digits-demo", "digits-demo", "other"]
     assert len({tuple(row) for row in found}) == 1
+
+
+def test_runs_of_any_kind_name_their_rows_together(fake):
+    row = {"method": "branch", "seed": 0, "test": {"last": {"depth rmse": 1.0}}}
+    dense = {"name": "dense", "kind": "branch", "select": "last", "rows": [row], "dense_teachers": {"depth": {}}}
+    found = together([Study(fake.results(rows(fake, scratch=[0.8]))), Study(dense)])
+    assert [each["method"] for each in found][-1] == "branch"

@@ -33,10 +33,10 @@ def dense_table(results: Mapping[str, Any]) -> list[dict[str, str]]:
     for name, teacher in teachers.items():
         own = {(name, key): [dig(teacher, "test", f"{name} {key}")] for key, *_ in SHOWN.get(name, ())}
         who = f"{text(name)} teacher ({text(teacher.get('network'))})"
-        rows.append({"who": who, **_size(teacher, "macs"), **_cells(tasks, own)})
+        rows.append({"method": who, **_size(teacher, "macs"), **_cells(tasks, own)})
     if len(teachers) > 1:
         total = {key: sum(number(t.get(key)) or 0 for t in teachers.values()) for key in ("parameters", "macs")}
-        rows.append({"who": "all teachers", **_size(total, "macs"), **_cells(tasks, {})})
+        rows.append({"method": "all teachers", **_size(total, "macs"), **_cells(tasks, {})})
     return rows + [_student(study, group, tasks) for group in study.groups]
 
 
@@ -49,7 +49,7 @@ def _student(study: Study, group: Group, tasks: Iterable[str]) -> dict[str, str]
     }
     size = {key: group.mean(key) for key in ("parameters", "inference_macs")}
     failed = f" ({len(group.failures)} of {len(group.rows)} failed)" if group.failures else ""
-    return {"who": group.label + failed, **_size(size, "inference_macs"), **_cells(tasks, own)}
+    return {"method": group.label + failed, **_size(size, "inference_macs"), **_cells(tasks, own)}
 
 
 def _cells(tasks: Iterable[str], values: Mapping[tuple[str, str], list[Any]]) -> dict[str, str]:
