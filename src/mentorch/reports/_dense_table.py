@@ -89,22 +89,29 @@ def dense_sentence(results: Mapping[str, Any]) -> str:
     base = next((group for group in study.groups if group.method == "labels"), None)
     if base is None or len(study.groups) < 2:
         return "There is no student from labels to compare with." if base is None else "Only labels were learned from."
-    found = []
+    found = {}
     for task, ((key, title, factor, digits), *_) in SHOWN.items():
-        if task not in (results.get("dense_teachers") or {}):
-            continue
-        gains = {group.label: _gain(study, base, group, task, key) for group in study.groups if group is not base}
-        words = {
-            side: ", ".join(
-                f"{label} by {abs(gain.mean) * factor:.{digits}f}"
-                for label, gain in gains.items()
-                if gain is not None and (gain.low or 0) * sign > 0 and (gain.high or 0) * sign > 0
-            )
-            for side, sign in (("better", 1), ("worse", -1))
-        }
-        told = "; ".join(f"{side}: {labels}" for side, labels in words.items() if labels)
-        found.append(f"{task} ({title}): {told or 'no difference beyond the noise'}")
-    return f"Against the student from labels, paired by seed: {'. '.join(found)}."
+        if task in (results.get("dense_teachers") or {}):
+            gains = {group.label: _gain(study, base, group, task, key) for group in study.groups if group is not base}
+            found[f"{task} ({title})"] = _told(gains, factor, digits)
+    if not any(found.values()):
+        return "Without several seeds no difference to the student from labels can be told from noise."
+    words = [f"{task}: {told or 'too few seeds to tell from noise'}" for task, told in found.items()]
+    return f"Against the student from labels, paired by seed: {'. '.join(words)}."
+
+
+def _told(gains: Mapping[str, Interval | None], factor: float, digits: int) -> str:
+    """Who is better and who worse by more than the noise; empty where no difference has an interval."""
+    sure = {label: gain for label, gain in gains.items() if gain is not None and gain.low is not None}
+    words = []
+    for side, sign in (("better", 1), ("worse", -1)):
+        those = [
+            f"{label} by {abs(gain.mean) * factor:.{digits}f}"
+            for label, gain in sure.items()
+            if min((gain.low or 0) * sign, (gain.high or 0) * sign) > 0
+        ]
+        words += [f"{side}: {', '.join(those)}"] if those else []
+    return "; ".join(words) or ("no difference beyond the noise" if sure else "")
 
 
 def _gain(study: Study, base: Group, group: Group, task: str, key: str) -> Interval | None:
