@@ -45,6 +45,8 @@ def test_a_zoo_becomes_a_map_and_a_new_network_one_row(mentorch, kept: Path, tmp
     (run / "atlas.html").unlink()
     assert mentorch("report", run).out.strip() == str(run / "atlas.html")
     assert (run / "atlas.html").read_text() == page
+    for words in ((run, "--out", "elsewhere"), (run, run)):
+        assert f"{run} is an atlas" in mentorch("report", *words).error
 
     network, card = zoo.load(root / "n1")
     with torch.no_grad():
