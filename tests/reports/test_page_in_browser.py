@@ -24,6 +24,12 @@ addEventListener("load", () => {
       }),
       outside: [...page.querySelectorAll("body *:not(.scroll *)")].filter(
         part => part.getBoundingClientRect().right > root.clientWidth + 1).map(part => part.outerHTML.slice(0, 80)),
+      torn: [...page.querySelectorAll("th")].flatMap(cell => [...cell.textContent.matchAll(/[^ -]+/g)].filter(word => {
+        const range = page.createRange(), end = word.index + word[0].length;
+        range.setStart(cell.firstChild, word.index);
+        range.setEnd(cell.firstChild, end);
+        return word[0].length < 15 && range.getClientRects().length > 1;
+      }).map(word => word[0])),
       text: getComputedStyle(page.body).fontSize, data: page.querySelectorAll("tbody tr").length,
     };
   });
@@ -70,6 +76,7 @@ def test_every_figure_is_visible_and_nothing_overflows(page, tmp_path):
         assert view["width"] == width
         assert view["needed"] <= width, view["outside"]
         assert view["outside"] == []
+        assert view["torn"] == []  # a word that is not very long stays in one piece
         assert view["title"].endswith(" · mentorch")
         assert len(view["figures"]) >= 8
         assert all(w > 150 and h > 80 for w, h in view["figures"])
