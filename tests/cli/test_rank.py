@@ -91,6 +91,8 @@ def test_a_dry_run_makes_nothing(mentorch, few: Path) -> None:
     [
         (("--scores", "logmee"), "unknown score 'logmee': did you mean 'logme'"),
         (("--scores", "knn:k"), "an option is written knn:NAME=NUMBER"),
+        (("--scores", "knn:q=3"), "unknown option of score knn 'q'"),
+        (("--scores", "ridge:k=3"), "ridge has no options"),
         (("--scores", "cka"), "name a reference"),
         (("--zoo", "nowhere"), "zoo nowhere is not a folder"),
     ],
@@ -108,6 +110,9 @@ def test_a_zoo_in_which_nothing_can_be_ranked_fails(mentorch, few: Path) -> None
     assert result.code == 1
     assert "no network of bad could be ranked, the first failed by: " in result.error
     assert Path("runs/rank-digits/results.json").exists()
+    result = mentorch("rank", "--zoo", few, "--samples", "60", "--scores", "knn:k=1000")
+    assert result.code == 1
+    assert "could be ranked, the first failed by: knn(k=1000): " in result.error
 
 
 def test_the_best_network_teaches_a_student_beside_the_student_alone(mentorch, few: Path) -> None:

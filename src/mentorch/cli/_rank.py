@@ -2,6 +2,7 @@
 
 import datetime
 import functools
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -50,7 +51,7 @@ def run(recipe: RankRecipe, session: Session) -> None:
         _finish(session, results)
         if not ranking.ranked:
             raise RunError(
-                f"no network of {recipe.zoo} could be ranked, the first failed by: {ranking.rows[0].failure}"
+                f"no network of {recipe.zoo} could be ranked, the first failed by: {_why(ranking.rows[0])}"
             )
         if recipe.distill is not None:
             _teach(recipe, recipe.distill, session, data, ranking)
@@ -124,10 +125,20 @@ def _score(name: str) -> Callable[..., Tensor]:
     if not option:
         return known[base].function
     key, _, value = option.partition("=")
+    options = [p.name for p in inspect.signature(known[base].function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    if not options:
+        raise UsageError(f"score {name!r}: {base} has no options")
+    if key not in options:
+        raise unknown(f"option of score {base}", key, options)
     try:
         return functools.partial(known[base].function, **{key: json.loads(value)})
     except ValueError as error:
         raise UsageError(f"score {name!r}: an option is written {base}:NAME=NUMBER") from error
+
+
+def _why(row: Row) -> str:
+    """Why a network has no place in the order."""
+    return row.failure or "; ".join(row.warnings)
 
 
 def _results(recipe: RankRecipe, session: Session, data: Dataset, ranking: Ranking) -> dict[str, Any]:
