@@ -128,6 +128,10 @@ def test_the_best_network_teaches_a_student_beside_the_student_alone(mentorch, f
     edges = [edge["source"] for edge in rows["suggested"]["graph"]["edges"]]
     assert edges == [["labels"], ["teacher"]]
     assert "teacher -> student: kd" in result.err
+    again = mentorch("rank", "--zoo", few, *words, "--resume", "--json")
+    told = json.loads(again.out)  # one object: the ranking, and in it what came of it
+    assert told["schema"] == "mentorch.ranking/1"
+    assert [row["method"] for row in told["distill"]["rows"]] == ["scratch", "suggested"]
 
 
 def test_a_ranking_that_was_stopped_goes_on_with_the_networks_that_are_left(

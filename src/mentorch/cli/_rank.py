@@ -48,13 +48,11 @@ def run(recipe: RankRecipe, session: Session) -> None:
         results = _results(recipe, session, data, ranking)
         write_json(session.folder / "results.json", results)
         write_json(session.folder / "environment.json", environment())
-        _finish(session, results)
+        _finish(session, results, alone=recipe.distill is None or not ranking.ranked)
         if not ranking.ranked:
-            raise RunError(
-                f"no network of {recipe.zoo} could be ranked, the first failed by: {_why(ranking.rows[0])}"
-            )
+            raise RunError(f"no network of {recipe.zoo} could be ranked, the first failed by: {_why(ranking.rows[0])}")
         if recipe.distill is not None:
-            _teach(recipe, recipe.distill, session, data, ranking)
+            _teach(recipe, recipe.distill, session, data, ranking, results)
 
 
 def _rank(
@@ -95,11 +93,13 @@ def _rank(
     )
 
 
-def _teach(recipe: RankRecipe, student: str, session: Session, data: Dataset, ranking: Ranking) -> None:
+def _teach(
+    recipe: RankRecipe, student: str, session: Session, data: Dataset, ranking: Ranking, results: dict[str, Any]
+) -> None:
     """The student from the best networks, and beside it the student alone, in a run folder inside this one."""
     inner = recipe.model_copy(update={"out": str(session.folder), "name": "distill"})
     resume = session.resume and (session.folder / "distill" / "recipe.yaml").exists()
-    part = Session(inner, resume=resume, quiet=session.quiet, as_json=session.as_json)
+    part = Session(inner, resume=resume, quiet=session.quiet, as_json=session.as_json, within=results)
     view = _training.view(recipe, data)
     batch = _training.example(data)
 
@@ -159,16 +159,16 @@ def _results(recipe: RankRecipe, session: Session, data: Dataset, ranking: Ranki
     }
 
 
-def _finish(session: Session, results: dict[str, Any]) -> None:
-    """Show the ranking and write its page."""
+def _finish(session: Session, results: dict[str, Any], *, alone: bool) -> None:
+    """Show the ranking, as JSON only if nothing follows, and write its page."""
     from mentorch.reports import ranking_sentence, ranking_table, write
 
     page = write(session.folder) if session.recipe.results else None
     for warning in results["warnings"]:
         err.print(f"warning: {warning}", markup=False, soft_wrap=True)
-    if session.as_json:
+    if session.as_json and alone:
         typer.echo(json.dumps(results, indent=2))
-    else:
+    elif not session.as_json:
         show_table(ranking_table(results), title=f"{session.folder.name}: {results['data']['name']}")
         out.print(ranking_sentence(results), markup=False)
     if page is not None:

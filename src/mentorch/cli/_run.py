@@ -55,6 +55,7 @@ class Session:
         as_json: show the result as JSON.
         dry_run: check everything, train nothing.
         fresh: take a new folder if the named one is in use.
+        within: results of the run that this one is a part of, in a folder inside; JSON shows both in one.
         held: whether the folder is ours at the moment.
     """
 
@@ -64,6 +65,7 @@ class Session:
     as_json: bool = False
     dry_run: bool = False
     fresh: bool = False
+    within: Mapping[str, Any] | None = None
     held: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -152,7 +154,8 @@ class Session:
         for warning in results.get("warnings", ()):
             err.print(f"warning: {warning}", markup=False, soft_wrap=True)
         if self.as_json:
-            typer.echo(json.dumps(results, indent=2))
+            told = results if self.within is None else {**self.within, self.folder.name: results}
+            typer.echo(json.dumps(told, indent=2))
         else:
             show_table(table(dict(results)), title=f"{self.folder.name}: {results['data']['name']}")
             out.print(sentence(dict(results)), markup=False)
