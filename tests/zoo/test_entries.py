@@ -70,6 +70,16 @@ def test_a_name_of_a_failure_is_free(tmp_path, keep):
     assert [bool(entry.failure) for entry in zoo.entries(tmp_path)] == [True, False]
 
 
+def test_cards_of_caches_and_searches_are_not_about_networks(tmp_path, keep):
+    keep("good")
+    other = {"cache": {"schema": "mentorch.cache/2"}, "partners/a": {"network": "cnn_tiny", "sha256": "0"}}
+    newer = {"newer": {"schema": "mentorch.card/9"}, "odd": {"schema": "x/1"}}
+    for name, content in (other | newer).items():
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "card.json").write_text(json.dumps(content))
+    assert [entry.name for entry in zoo.entries(tmp_path)] == ["good", *newer]
+
+
 def test_a_folder_that_is_not_there_is_an_error_at_once(tmp_path):
     with pytest.raises(UsageError, match="gone is not a folder"):
         zoo.entries(tmp_path / "gone")

@@ -1,12 +1,13 @@
 """What is in a folder of networks, good and bad: one that cannot be used never hides the others."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
-from mentorch._errors import MentorchError, UsageError
+from mentorch._errors import MentorchError, RunError, UsageError
+from mentorch._files import read_json
 from mentorch.zoo._card import Card
 from mentorch.zoo._store import CARD, WEIGHTS, load, read
 
@@ -46,7 +47,8 @@ class Entry:
 def entries(root: str | Path) -> Iterator[Entry]:
     """Every network below ``root``, by the order of their folders: cards are read, weights are not touched.
 
-    A damaged card, missing weights and a name that an earlier entry has already are failures of that entry alone.
+    Cards of caches and of partners of a search are left out. A damaged card, missing weights and a name that an earlier
+    entry has already are failures of that entry alone.
 
     Raises:
         UsageError: if ``root`` is not a folder.
@@ -87,6 +89,8 @@ def _entries(root: Path) -> Iterator[Entry]:
     folders: dict[str, Path] = {}
     for path in sorted(root.rglob(CARD)):
         entry = _entry(path.parent)
+        if entry.card is None and _of_another_kind(path):
+            continue
         if not entry.failure:
             first = folders.setdefault(entry.name, entry.folder)
             if first != entry.folder:
@@ -101,3 +105,16 @@ def _entry(folder: Path) -> Entry:
         return Entry(folder.name, folder, failure=reason(error))
     missing = "" if (folder / WEIGHTS).is_file() else f"{folder} has a card but no {WEIGHTS}"
     return Entry(card.name, folder, card, missing)
+
+
+def _of_another_kind(path: Path) -> bool:
+    """Whether a card is one of those that caches and searches keep for themselves, which are not about a network."""
+    try:
+        content = read_json(path)
+    except RunError:
+        return False
+    if not isinstance(content, Mapping):
+        return False
+    schema = str(content.get("schema", ""))
+    own = schema.startswith("mentorch.") and not schema.startswith("mentorch.card/")
+    return own or ("schema" not in content and "sha256" in content)
