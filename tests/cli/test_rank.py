@@ -128,6 +128,8 @@ def test_the_best_network_teaches_a_student_beside_the_student_alone(mentorch, f
     edges = [edge["source"] for edge in rows["suggested"]["graph"]["edges"]]
     assert edges == [["labels"], ["teacher"]]
     assert "teacher -> student: kd" in result.err
+    (kept,) = zoo.entries("runs/r")
+    assert kept.name in ("r/scratch-seed-0", "r/suggested-seed-0")  # no other ranking has the same names
     again = mentorch("rank", "--zoo", few, *words, "--resume", "--json")
     told = json.loads(again.out)  # one object: the ranking, and in it what came of it
     assert told["schema"] == "mentorch.ranking/1"

@@ -51,7 +51,7 @@ def carry_out(
     def keep(network: nn.Module, folder: Path, row: Mapping[str, Any]) -> None:
         metrics = {"validation": row["validation"], "test": row["test"]}
         training = {key: row[key] for key in ("method", "seed", "epochs", "best_epoch", "trained_samples")}
-        name = f"{session.folder.name}/{folder.name}"
+        name = f"{session.title}/{folder.name}"
         told = _networks.card(name, named, data, view, metrics=metrics, training=training, graph=row["graph"])
         zoo.save(network, folder, told)
 

@@ -134,6 +134,11 @@ class Session:
                     f"resume with 'mentorch run {self.folder / 'recipe.yaml'} --resume'"
                 )
 
+    @property
+    def title(self) -> str:
+        """What the networks of this run are named after: its folder, or that of the run that it is a part of."""
+        return (self.folder if self.within is None else self.folder.parent).name
+
     def on_row(self, row: Mapping[str, Any]) -> None:
         """Tell of a finished run."""
         self.tell(row_line(row))
