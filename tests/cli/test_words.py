@@ -31,9 +31,14 @@ def test_lists_may_be_written_with_spaces_and_nouns_without_names(given: str, ex
 
 
 def test_a_path_with_a_space_stays_one_word() -> None:
-    words = ["compare", "my runs/big", "cnn_tiny", "digits", "--teacher", "a b", "c"]
-    assert gather(words)[1:3] == ["--teacher", "my runs/big"]
-    assert gather(words)[-1] == "a b,c"
+    assert gather(["compare", "my runs/big", "cnn_tiny"])[1:3] == ["--teacher", "my runs/big"]
+    assert gather(["compare", "--teacher", "a b", "c"])[-1] == "a b,c"
+
+
+@pytest.mark.parametrize("given", ["a --lr 1 --teacher b", "a b --student=c", "a b c --data d"])
+def test_a_noun_with_and_without_its_name_is_refused(given: str) -> None:
+    with pytest.raises(UsageError, match=r"'[abc]' is the \w+ already, and --\w+ names another: say only one"):
+        gather(["compare", *given.split()])
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def gather(arguments: Sequence[str], own: Collection[str] = ()) -> list[str]:
         own: the options of the command, if it takes options of losses beside them.
 
     Raises:
-        UsageError: for an option that is neither, or an option of a loss without its value.
+        UsageError: for an option that is neither, an option of a loss without its value, or a noun that is given twice.
     """
     left, done, settings = list(arguments), [], []
     if left[:1] == ["amalgamate"] and any(word.partition("=")[0] == "--tasks" for word in left):
@@ -58,6 +58,8 @@ def gather(arguments: Sequence[str], own: Collection[str] = ()) -> list[str]:
         for noun in NOUNS:
             if left and not left[0].startswith("-"):
                 done += [noun, left.pop(0)]
+                if any(word.partition("=")[0] == noun for word in left):
+                    raise UsageError(f"{done[-1]!r} is the {noun[2:]} already, and {noun} names another: say only one")
     while left:
         word = left.pop(0)
         word = _LOSS_ALIASES.get(word, word) if own else word
