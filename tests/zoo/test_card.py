@@ -98,3 +98,6 @@ def test_impossible_facts():
         Card("x", "resnet8", {"num_classes": 10}, classes=("a", "b"))
     with pytest.raises(UsageError, match="3 channels"):
         Input(3, (8, 8), (0.5,), (0.5,))
+    for mean, std in ((0.5, 0.0), (0.5, -0.2), (0.5, float("inf")), (float("nan"), 0.5)):
+        with pytest.raises(UsageError, match="std above 0"):
+            Input(1, (8, 8), (mean,), (std,))

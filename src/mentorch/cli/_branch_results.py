@@ -75,7 +75,7 @@ def student_card(
         arguments=arguments,
         task=" + ".join(recipe.tasks),
         dataset=data.name,
-        input=zoo.Input(channels, data.size, data.mean, data.std),
+        input=zoo.Input(channels, data.size, *_dense.statistics(data)),
         metrics={part: row[part] for part in ("validation", "test")},
         training={key: row[key] for key in told if key in row},
         parents=parents,

@@ -59,7 +59,12 @@ def augmentation(recipe: BranchRecipe) -> Augment | None:
 
 def view_of(data: dense.DenseDataset) -> Normalize:
     """What networks see of the inputs."""
-    return Normalize(data.mean, [std or 1.0 for std in data.std])
+    return Normalize(*statistics(data))
+
+
+def statistics(data: dense.DenseDataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation that networks are fed with; a channel that is the same everywhere stays so."""
+    return data.mean, tuple(std or 1.0 for std in data.std)
 
 
 def outputs_of(data: dense.DenseDataset, task: str) -> int:

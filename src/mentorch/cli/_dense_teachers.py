@@ -73,7 +73,7 @@ def _given(folder: str, task: str, data: dense.DenseDataset) -> DenseTeacher:
         raise UsageError(f"{folder} is for {has}, not for {task} with {outputs}")
     if task == "segmentation" and card.classes != data.classes:
         raise UsageError(f"{folder} has other classes than {data.name}")
-    if card.input is not None and (card.input.mean, card.input.std) != (data.mean, data.std):
+    if card.input is not None and (card.input.mean, card.input.std) != _dense.statistics(data):
         raise UsageError(f"{folder} was trained with another normalisation than that of {data.name}")
     return DenseTeacher(_checked(network, card.network), card.network, folder)
 
@@ -132,7 +132,7 @@ def _card(
         task=task,
         classes=data.classes if task == "segmentation" else (),
         dataset=data.name,
-        input=zoo.Input(channels, data.size, data.mean, data.std),
+        input=zoo.Input(channels, data.size, *_dense.statistics(data)),
         metrics=metrics,
         training={"epochs": epochs, "seed": SEED, "images": len(data.train)},
     )

@@ -1,6 +1,7 @@
 """What a stored network is: facts, checked when read, without its weights."""
 
 import copy
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
@@ -22,7 +23,7 @@ class Input:
         channels: channels of the images.
         size: height and width.
         mean: per channel, subtracted from values in ``range``.
-        std: per channel, divided by.
+        std: per channel, divided by; above 0.
         order: of the channels: `rgb`, `bgr`, `gray`, `rgbd`.
         range: smallest and largest value before normalisation.
         resize: how images of another size are brought to ``size``.
@@ -41,6 +42,10 @@ class Input:
     def __post_init__(self) -> None:
         if len(self.mean) != self.channels or len(self.std) != self.channels:
             raise UsageError(f"input has {self.channels} channels, but mean={self.mean} and std={self.std}")
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std, default=1.0) <= 0:
+            raise UsageError(
+                f"input is normalised by finite numbers, std above 0, not mean={self.mean}, std={self.std}"
+            )
 
 
 @dataclass(frozen=True)
