@@ -262,6 +262,21 @@ def test_an_impossible_value_is_refused_in_one_line(name: str, value: Any) -> No
     assert str(value).split(",")[-1] in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("epochs", True), ("lr", True), ("ema", False), ("seeds", [1, True]), ("weight", {"kd": True}), ("threads", True)],
+)
+def test_a_truth_value_is_no_number(name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"^{name}: it is a number, not a truth value"):
+        check(CompareRecipe, {name: value})
+
+
+def test_a_word_that_yaml_takes_for_a_truth_value_is_still_a_word() -> None:
+    assert check(CompareRecipe, {"cache": False}) == check(CompareRecipe, {"cache": "off"})
+    with pytest.raises(UsageError, match=r"^augment: Input should be 'none' or 'standard', got 'on'"):
+        check(CompareRecipe, {"augment": True})
+
+
 def test_a_misspelled_option_names_its_neighbour() -> None:
     with pytest.raises(UsageError, match="unknown option 'optimiser': did you mean 'optimizer'"):
         check(TrainRecipe, {"optimiser": "sgd"})

@@ -2,9 +2,9 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from mentorch.cli._recipe import Recipe, describe, option
+from mentorch.cli._recipe import Plain, Recipe, describe, option
 
 PER_NODE = (
     "optimizer",
@@ -20,14 +20,13 @@ PER_NODE = (
 """What a node may have for itself."""
 
 
-class NodeRecipe(BaseModel):
+class NodeRecipe(Plain):
     """A node of a graph in a file.
 
     ``random`` lets a network teach that nobody trained; ``training`` are options of its own optimiser and schedule, as
     ``{optimizer: sgd, lr: 0.1}``; ``device`` is where it lives, as ``cuda:1``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     network: str
     weights: str | None = None
     frozen: bool = False
@@ -39,10 +38,9 @@ class NodeRecipe(BaseModel):
     device: str | None = None
 
 
-class EdgeRecipe(BaseModel):
+class EdgeRecipe(Plain):
     """An edge of a graph in a file: ``loss: kd`` or ``loss: {kd: {temperature: 4}}``, the same for gates."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     source: str | tuple[str, ...]
     target: str
     loss: str | dict[str, dict[str, Any]]

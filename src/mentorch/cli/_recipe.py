@@ -1,7 +1,8 @@
 """Recipes: what was asked for, as data. Every option of the command line is a field here, described once."""
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -40,10 +41,27 @@ def option(
     )
 
 
-class Recipe(BaseModel):
-    """What all recipes share: data, training, and where results go."""
+class Plain(BaseModel):
+    """What is read from YAML, where ``yes``, ``no``, ``on`` and ``off`` are truth values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth(cls, value: Any, info: Any) -> Any:
+        """A truth value is no number, and the word that was written where there is a choice of words."""
+        annotation = cls.model_fields[info.field_name].annotation
+        if get_origin(annotation) is Literal and isinstance(value, bool):
+            return {True: "on", False: "off"}[value]
+        number = re.search(r"\b(int|float)\b", str(annotation)) and get_origin(annotation) is not Literal
+        inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else [value]
+        if number and any(isinstance(part, bool) for part in inner):
+            raise ValueError("it is a number, not a truth value")
+        return value
+
+
+class Recipe(Plain):
+    """What all recipes share: data, training, and where results go."""
 
     data: str = option("digits", "data set: a name (see 'mentorch data list') or folder:PATH", "Data")
     data_root: str | None = option(None, "where to look for it first; then $MENTORCH_DATA and system folders", "Data")
