@@ -27,6 +27,7 @@ def test_without_finals_their_seeds_exclude_none_of_the_search() -> None:
         ({"seeds": "0,1"}, "seeds [0] are used by the search already: finals need new ones"),
         ({"trial_seeds": "2"}, "seeds [2] are used by the search already: finals need new ones"),
         ({"trial_seeds": "4,4"}, "trial_seeds: name at least one, and none twice, got [4, 4]"),
+        ({"sampler_seed": 2**32}, "sampler_seed: Input should be less than 4294967296"),
         ({"trial_seeds": ","}, "trial_seeds: name at least one, and none twice, got []"),
         ({"evidence": "accuracy", "scores": "cnn_tiny=1"}, "evidence and scores exclude each other"),
         ({"scores": "cnn_tiny"}, "scores: 'cnn_tiny' is not written KEY=VALUE"),

@@ -26,9 +26,11 @@ _APPLIES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "val_fraction": ("protocol", ("modern",)),
     "augment": ("protocol", ("modern",)),
 }
+SEEDS = 2**63
+"""Seeds lie below it, so that what is added to them still is one for torch."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 
 
 def option(
@@ -66,7 +68,7 @@ class Recipe(Plain):
     data: str = option("digits", "data set: a name (see 'mentorch data list') or folder:PATH", "Data")
     data_root: str | None = option(None, "where to look for it first; then $MENTORCH_DATA and system folders", "Data")
     val_fraction: float = option(0.1, "part of the training split that validates", "Data")
-    split_seed: int = option(0, "seed of the validation split", "Data", least=0)
+    split_seed: int = option(0, "seed of the validation split", "Data", least=0, below=SEEDS)
     train_size: int | None = option(None, "use only so many training images, balanced over classes", "Data", least=1)
     image_size: int | None = option(None, "side of the images of folder:PATH", "Data", least=1)
     augment: Literal["none", "standard"] = option(

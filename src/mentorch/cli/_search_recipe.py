@@ -32,7 +32,7 @@ class SearchRecipe(Recipe):
     trials: int = option(100, "how many graphs are trained, by all workers together", "Methods", least=1)
     trial_seeds: tuple[Seed, ...] = option((0,), "each graph is trained once per seed, the mean counts", "Methods")
     sampler: Literal["tpe", "random"] = option("tpe", "tpe, or random, which is the baseline", "Methods")
-    sampler_seed: int = option(0, "seed of the sampler", "Methods", least=0)
+    sampler_seed: int = option(0, "seed of the sampler", "Methods", least=0, below=2**32)
     pruner: Literal["none", "asha", "hyperband"] = option(
         "none", "give up the worse half once all gates have opened: none, asha, hyperband", "Methods"
     )
