@@ -68,6 +68,7 @@ def test_methods_are_read(method: str, expected: tuple[Part, ...]) -> None:
         ("dkd:beta=much", "dkd:beta is a number, got 'much'"),
         ("dkd:beta=", "dkd:beta is a number, got ''"),
         ("dkd:beta=inf", "dkd:beta is a number, got 'inf'"),
+        ("kd:weight=-1", "kd:weight is 0 or more, got -1"),
         ("kd:weight=heavy", "kd:weight is a number, got 'heavy'"),
         ("crd:negatives=1.5", "crd:negatives is a whole number, got '1.5'"),
         ("crd:negatives=none", "crd:negatives is a whole number, got 'none'"),

@@ -222,6 +222,8 @@ def test_the_example_of_the_toolkit_is_the_translated_run(asked) -> None:
         ({"protocol": "public", "val_fraction": 0.2}, "val_fraction has no effect with protocol public"),
         ({"protocol": "public", "augment": "standard"}, "augment has no effect with protocol public"),
         ({"clip_norm": 1, "clip_value": 1}, "clip_norm and clip_value exclude each other"),
+        ({"momentum": 1, "optimizer": "sgd"}, "momentum: Input should be less than 1"),
+        ({"weight": "kd=-2"}, "weight.kd: Input should be greater than or equal to 0, got '-2'"),
         ({"weight": "kd"}, "weight: 'kd' is not written KEY=VALUE"),
         ({"seeds": "0,1,0"}, "seeds: name at least one, and none twice"),
         ({"seeds": ","}, "seeds: name at least one"),

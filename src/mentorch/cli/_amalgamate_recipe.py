@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from mentorch.cli._recipe import Recipe, Seed, option
+from mentorch.cli._recipe import Recipe, Seed, Weight, option
 
 METHODS = ("scratch", "kd", "cfl", "layerwise", "recombine")
 Target = Literal["joint", "standardized", "confidence", "energy", "per_teacher", "mse"]
@@ -51,7 +51,7 @@ class AmalgamateRecipe(Recipe):
     calibrate: bool = option(False, "give each teacher the temperature that fits its validation images", "Methods")
     variant: Literal["cfl_repo", "kamal"] = option("cfl_repo", "layers of the common space: cfl_repo, kamal", "Methods")
     bandwidths: Literal["data", "released"] = option("data", "kernels of its discrepancy: data, released", "Methods")
-    weight: dict[str, float] = option({}, "of cfl and layerwise beside kd: cfl=10 layerwise=1", "Methods")
+    weight: dict[str, Weight] = option({}, "of cfl and layerwise beside kd: cfl=10 layerwise=1", "Methods")
 
     keep: float = option(
         0.6, "recombine: part of the merged network's parameters that is left at the end", "Methods", above=0, below=1

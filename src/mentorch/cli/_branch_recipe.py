@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from mentorch.cli._recipe import Seed, option
+from mentorch.cli._recipe import Seed, Weight, option
 from mentorch.cli._structural_recipe import InTurnRecipe
 
 METHODS = ("labels", "kd", "branch", "random_path", "labels_branched", "kd_branched")
@@ -56,7 +56,7 @@ class BranchRecipe(InTurnRecipe):
     segmentation: Literal["hard", "soft"] = option(
         "hard", "what is learned of a segmentation: the teacher's classes (hard, as published) or logits", "Methods"
     )
-    weight: dict[str, float] = option({}, "of the tasks' losses, 1 unless given: depth=2", "Methods")
+    weight: dict[str, Weight] = option({}, "of the tasks' losses, 1 unless given: depth=2", "Methods")
     train_trunk: Literal["all", "last"] = option(
         "all", "branch: at each depth all blocks of the trunk learn, or the last", "Methods"
     )

@@ -133,6 +133,8 @@ def _part(text: str) -> Part:
             raise _no_option(name, [loss], known_here)
         options[name] = value(f"{head}:{name}", known_here[name], raw)
     weight = options.pop("weight", None)
+    if weight is not None and weight < 0:
+        raise UsageError(f"{head}:weight is 0 or more, got {weight:g}")
     return Part(loss, tuple(wrappers), options, weight)
 
 

@@ -29,6 +29,7 @@ _APPLIES: Mapping[str, tuple[str, tuple[str, ...]]] = {
 SEEDS = 2**63
 """Seeds lie below it, so that what is added to them still is one for torch."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=SEEDS)]
 
@@ -87,7 +88,7 @@ class Recipe(Plain):
     lr: float = option(1e-3, "learning rate", "Training", above=0)
     betas: tuple[Decay, Decay] = option((0.9, 0.999), "of adam, adamw, adamax", "Training")
     rho: float = option(0.9, "of rmsprop and adadelta", "Training", least=0, below=1)
-    momentum: float = option(0.0, "of sgd and rmsprop", "Training", least=0)
+    momentum: float = option(0.0, "of sgd and rmsprop", "Training", least=0, below=1)
     nesterov: bool = option(False, "of sgd", "Training")
     weight_decay: float = option(0.0, "weight decay", "Training", least=0)
     keras_compat: bool = option(False, "epsilon 1e-7, as Keras has it, instead of PyTorch's 1e-8", "Training")

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import field_validator, model_validator
 
 from mentorch.cli._notation import SCRATCH, check_settings, parse_all
-from mentorch.cli._recipe import Recipe, option
+from mentorch.cli._recipe import Recipe, Weight, option
 
 # an option that would have no effect is an error: field -> losses, one of which a method must have
 _OF_LOSSES: Mapping[str, tuple[str, ...]] = {"kd_supervised": ("kd",), "pkt_supervised": ("pkt",)}
@@ -65,7 +65,7 @@ class TransferRecipe(Recipe):
     )
     kd_supervised: float = option(0.1, "weight of the labels' cross-entropy in methods with kd", "Methods", least=0)
     pkt_supervised: float = option(1e-4, "weight of the supervised similarity, relative to pkt's", "Methods", least=0)
-    weight: dict[str, float] = option({}, "loss=weight, replaces a published weight: kd=1 pkt=400", "Methods")
+    weight: dict[str, Weight] = option({}, "loss=weight, replaces a published weight: kd=1 pkt=400", "Methods")
     cache: Literal["off", "logits", "embedding"] = option(
         "off", "keep what the teacher says of each view on disk: its logits, or its embedding as well", "Methods"
     )
