@@ -107,6 +107,13 @@ def test_a_folder_in_use_by_a_live_process_is_left_alone(mentorch) -> None:
     assert call(*TRAIN, "--name", "r").code == 0
 
 
+def test_a_name_that_is_too_long_is_refused(mentorch) -> None:
+    Path("runs").mkdir()
+    result = call(*TRAIN, "--name", "n" * 300)
+    assert result.code == 2
+    assert "cannot use a run folder in runs: File name too long: choose another --name or --out" in result.error
+
+
 @pytest.mark.parametrize("out", ["file", "file/below", "/proc/nowhere", "/dev/null"])
 def test_a_folder_that_cannot_be_made_is_named(mentorch, out: str) -> None:
     Path("file").write_text("")

@@ -74,7 +74,11 @@ class Session:
         self.command = str(getattr(self.recipe, "command", "run"))
         if _processes.started_together() and self.command not in TOGETHER:
             raise UsageError(f"mentorch {self.command} works in one process: start it without torchrun")
-        self.folder = self._choose()
+        try:
+            self.folder = self._choose()
+        except OSError as error:  # a name that is too long, a folder that nobody may look into
+            words = f"cannot use a run folder in {self.recipe.out}: {error.strerror}: choose another --name or --out"
+            raise UsageError(words) from error
         if _processes.started_together():
             self._share()
 
