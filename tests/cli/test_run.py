@@ -79,6 +79,11 @@ def test_a_run_is_resumed_with_what_it_was_started_with(mentorch) -> None:
     result = call(*TRAIN, "--name", "r", "--epochs", "2", "--resume")
     assert result.code == 2
     assert "runs/r was started with epochs=1, not 2" in result.error
+    result = call("distill", *QUICK, "--name", "r", "--resume")
+    assert "runs/r was started with command='train', not 'distill'" in result.error
+    assert call(*TRAIN, "--out", "my runs", "--name", "r").code == 0
+    result = call(*TRAIN, "--out", "my runs", "--name", "r", "--epochs", "2", "--resume")
+    assert result.error.endswith("resume with: mentorch run 'my runs/r/recipe.yaml' --resume")
     harmless = ("--eval-batch-size", "9", "--threads", "1", "--device", "cpu", "--results")
     assert call(*TRAIN, "--name", "r", *harmless, "--resume").code == 0
     assert Path("runs/r/report.html").exists()

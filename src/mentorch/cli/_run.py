@@ -123,20 +123,23 @@ class Session:
             try:
                 yield
             except KeyboardInterrupt as error:
-                again = f"mentorch run {shlex.quote(str(self.folder / 'recipe.yaml'))} --resume"
-                typer.echo(f"interrupted, nothing is lost; go on with: {again}", err=True)
+                typer.echo(f"interrupted, nothing is lost; go on with: {self._again()}", err=True)
                 raise typer.Exit(130) from error
             except OSError as error:
                 raise RunError(f"cannot go on in {self.folder}: {error.strerror or error}") from error
 
     def _check_same(self, named: Recipe) -> None:
         before, now = read_recipe(self.folder / "recipe.yaml").to_plain(), named.to_plain()
-        for key in sorted({*before, *now} - _HARMLESS):
+        for key in sorted({*before, *now} - _HARMLESS, key=lambda key: (key != "command", key)):
             if before.get(key) != now.get(key):
                 raise UsageError(
                     f"{self.folder} was started with {key}={before.get(key)!r}, not {now.get(key)!r}: "
-                    f"resume with 'mentorch run {self.folder / 'recipe.yaml'} --resume'"
+                    f"resume with: {self._again()}"
                 )
+
+    def _again(self) -> str:
+        """How this run goes on, as one types it."""
+        return f"mentorch run {shlex.quote(str(self.folder / 'recipe.yaml'))} --resume"
 
     @property
     def title(self) -> str:
