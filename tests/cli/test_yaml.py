@@ -35,6 +35,8 @@ edges:
         ("command: train\nname: !!python/object/apply:os.system ['touch owned']\n", 2, "not YAML"),
         ("command: train\nname: !!python/name:os.system\n", 2, "not YAML"),
         ("command: compare\ntap:\n  student.embedding: [1]\n", 3, "tap.student.embedding: "),
+        ("command: compare\nset:\n  beta: 1\n  temperature: 2\nmethods: [kd]\n", 3, "beta has no effect"),
+        ("command: compare\nlr: 1\nrho: 0.5\n", 3, "rho has no effect"),
         (GRAPH.format(wrong="losss: kd"), 9, "edges.1.loss: Field required"),
         (GRAPH.format(wrong="loss: kd\n    weight: 2"), 12, "unknown option 'edges.1.weight'"),
         (GRAPH.format(wrong="loss: [kd]"), 11, "edges.1.loss"),
@@ -51,6 +53,13 @@ def test_an_error_names_the_file_and_the_line(
         read_recipe(path)
     assert "\n" not in str(error.value)
     assert not Path("owned").exists()
+
+
+def test_an_error_that_no_line_makes_names_none(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("command: graph\nnodes: {a: {network: cnn_tiny}}\n")
+    with pytest.raises(UsageError, match=r"r.yaml: a graph has edges or a preset"):
+        read_recipe(path)
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "just words\n", "3\n", "null\n"])

@@ -68,8 +68,10 @@ def read_recipe(path: Path) -> Recipe:
     try:
         return RECIPES[command].model_validate(values)
     except ValidationError as error:
-        where = _line(root, error.errors()[0]["loc"])
-        raise UsageError(f"{path}, line {where}: {describe(error, RECIPES[command])}") from error
+        told, place = describe(error, RECIPES[command]), error.errors()[0]["loc"]
+        line = _line(root, place) if place else _line_of_key(root, told.split()[0].strip(":"))
+        where = f"{path}, line {line}" if line else path
+        raise UsageError(f"{where}: {told}") from error
 
 
 def _parse(text: str, path: Path) -> tuple[Any, Any]:
@@ -147,3 +149,10 @@ def _line(node: Any, path: tuple[Any, ...]) -> int:
         else:
             break
     return line
+
+
+def _line_of_key(root: Any, name: str) -> int | None:
+    """The line (from 1) of an option, also of one that is set for losses; None if that is not there."""
+    inside = next((value.value for key, value in root.value if key.value == "set"), ())
+    pairs = [*root.value, *(pair for pair in inside if isinstance(pair, tuple))]
+    return next((key.start_mark.line + 1 for key, _ in pairs if key.value == name), None)
