@@ -73,6 +73,11 @@ def test_values_of_unknown_range_are_refused(tmp_path, kind):
         read_images([(tmp_path / "depth.tif", 0)], 8)
 
 
+def test_images_that_cannot_fit_into_memory_are_refused_before_they_are_read(tmp_path):
+    with pytest.raises(UsageError, match=r"^20 images of 1000000 x 1000000 need [\d,]+ GiB of memory, .* image_size"):
+        read_images([(tmp_path / "missing.png", 0)] * 20, 1_000_000)
+
+
 def test_photographs_are_turned_upright(tmp_path):
     pixels = np.zeros((8, 8, 3), dtype=np.uint8)
     pixels[:4] = 255

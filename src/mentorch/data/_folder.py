@@ -1,5 +1,6 @@
 """Photographs in folders, one per class."""
 
+import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -77,16 +78,28 @@ def read_images(files: list[tuple[Path, int]], size: int) -> Arrays:
     """Decode image files as RGB, shorter side resized to ``size``, centre cropped.
 
     Raises:
+        UsageError: if so many images of that size do not fit into memory.
         RunError: naming the first file that cannot be decoded, or that has 32-bit values.
     """
     import numpy as np
     from PIL import Image
 
+    _check_memory(len(files), size)
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore", UserWarning)  # of odd tags beside a picture: it can be decoded or not
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         images = list(pool.map(partial(_read_image, size=size), [file for file, _ in files]))
     return np.stack(images), np.array([number for _, number in files], dtype=np.int64)
+
+
+def _check_memory(count: int, size: int) -> None:
+    """Refuse what would be killed half-way: images are read one by one and then put together."""
+    needed, there = 2 * count * 3 * size**2, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise UsageError(
+            f"{count} images of {size} x {size} need {needed / 2**30:,.0f} GiB of memory, "
+            f"this machine has {there / 2**30:,.0f}: choose a smaller image_size"
+        )
 
 
 def _images_by_class(folder: Path) -> dict[str, list[Path]]:
