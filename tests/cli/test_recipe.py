@@ -247,6 +247,7 @@ LIMITS = {
     **dict.fromkeys(("knn", "early_stop", "lr_patience"), (-1, "a")),
     "betas": ("0.9", "0.9,1", "0.9,0.9,0.9"),
     "lr_warmup": (-0.1, 1.1),
+    "val_fraction": (0, -0.5, 1, 30),
     "optimizer": ("adamm", 3),
     "select": ("worst",),
     "augment": ("strong",),

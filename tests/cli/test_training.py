@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from mentorch import UsageError, gates
@@ -167,6 +168,20 @@ def test_data_options_reach_the_data() -> None:
     other = _training.dataset(recipe(split_seed=1), 90)
     assert other.fingerprint != base.fingerprint
     assert len(_training.dataset(recipe(val_fraction=0.5), None).validation) > len(base.validation) * 4
+
+
+def test_a_validation_split_that_is_not_as_asked_is_refused(tmp_path) -> None:
+    for split in ("train", "val"):
+        for label in ("ant", "bee"):
+            (tmp_path / split / label).mkdir(parents=True)
+            for number in range(3):
+                Image.new("RGB", (8, 8)).save(tmp_path / split / label / f"{number}.png")
+    whole = f"folder:{tmp_path}"
+    assert len(_training.dataset(recipe(data=whole), None).validation) == 6
+    with pytest.raises(UsageError, match=r"val_fraction has no effect with folder:.* a validation split of its own"):
+        _training.dataset(recipe(data=whole, val_fraction=0.2), None)
+    with pytest.raises(UsageError, match=r"val_fraction 0.05 of 'folder:.*train' leaves no image"):
+        _training.dataset(recipe(data=f"{whole}/train", val_fraction=0.05), None)
 
 
 def test_an_example_is_a_few_images_with_labels_and_rows(digits: Dataset) -> None:

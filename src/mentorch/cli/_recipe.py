@@ -68,7 +68,7 @@ class Recipe(Plain):
 
     data: str = option("digits", "data set: a name (see 'mentorch data list') or folder:PATH", "Data")
     data_root: str | None = option(None, "where to look for it first; then $MENTORCH_DATA and system folders", "Data")
-    val_fraction: float = option(0.1, "part of the training split that validates", "Data")
+    val_fraction: float = option(0.1, "part of the training split that validates", "Data", above=0, below=1)
     split_seed: int = option(0, "seed of the validation split", "Data", least=0, below=SEEDS)
     train_size: int | None = option(None, "use only so many training images, balanced over classes", "Data", least=1)
     image_size: int | None = option(None, "side of the images of folder:PATH", "Data", least=1)

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from mentorch._errors import UsageError, unknown
 from mentorch.cli._recipe import Recipe
 from mentorch.comparison import training_batches
 from mentorch.data import Augment, Batch, Batches, Dataset, Normalize, dense, load, standard
+from mentorch.data._folder import list_folder
 from mentorch.training import History, Monitor, Plateau, fit
 
 CHECKPOINT_SECONDS = 20.0  # what a kill may cost where an epoch takes less
@@ -19,9 +21,16 @@ MIN_DELTA = 2e-4  # what counts as an improvement for early stopping, as in the 
 
 
 def dataset(recipe: Recipe, train_size: int | None) -> Dataset:
-    """The data of a recipe."""
+    """The data of a recipe.
+
+    Raises:
+        UsageError: if there are none, or nothing validates, or not what the recipe says.
+    """
     public = recipe.protocol == "public"
-    return load(
+    asked = recipe.val_fraction != Recipe.model_fields["val_fraction"].default
+    if asked and _validates_itself(recipe.data):
+        raise UsageError(f"val_fraction has no effect with {recipe.data}, which has a validation split of its own")
+    found = load(
         recipe.data,
         root=recipe.data_root,
         validation=0.3 if public else recipe.val_fraction,
@@ -30,6 +39,14 @@ def dataset(recipe: Recipe, train_size: int | None) -> Dataset:
         download=recipe.download,
         image_size=recipe.image_size,
     )
+    if not len(found.validation):
+        raise UsageError(f"val_fraction {recipe.val_fraction} of {found.name!r} leaves no image to validate on")
+    return found
+
+
+def _validates_itself(data: str) -> bool:
+    kind, _, path = data.partition(":")
+    return kind == "folder" and "validation" in list_folder(Path(path).expanduser()).splits
 
 
 def device(recipe: Recipe) -> torch.device:
