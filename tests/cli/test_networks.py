@@ -126,6 +126,8 @@ def test_weights_of_another_network_or_number_of_classes_are_refused(tmp_path: P
         _networks.make(f"cnn_small:{path}", dataset())
     with pytest.raises(UsageError, match="do not exist"):
         _networks.make("cnn_tiny:nowhere.pt", dataset())
+    with pytest.raises(UsageError, match=r"are a folder: name the file in it, such as .*/model.safetensors"):
+        _networks.make("cnn_tiny", dataset(), str(tmp_path))
 
 
 class Malice:

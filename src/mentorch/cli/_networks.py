@@ -91,6 +91,10 @@ def make(
         raise UsageError(f"{text} already names its weights, {weights} would replace them: say only one")
     path = weights or path
     if path is not None:
+        if Path(path).is_dir():
+            raise UsageError(
+                f"weights {path} are a folder: name the file in it, such as {Path(path) / 'model.safetensors'}"
+            )
         networks.load_weights(network, path, new_head=new_head)
     return Named(network, name, {**arguments, **(options or {})}, source=path or "")
 
