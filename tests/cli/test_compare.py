@@ -313,6 +313,9 @@ def test_a_teacher_with_another_normalisation_is_refused(quick, taught: Path) ->
     assert result.code == 1
     assert "is right for" in result.error
     assert "--teacher-mean" in result.error
+    with_card = quick("compare", "--teacher", taught, *wrong[2:])
+    assert with_card.code == 2
+    assert f"teacher_mean and teacher_std have no effect: the card of {taught} has its own" in with_card.error
     # nothing was computed, so the name is free
     assert quick("compare", *wrong, "--min-teacher-acc", "0").code == 0
 

@@ -91,6 +91,9 @@ def _planned(recipe: TransferRecipe, data: Dataset) -> dict[str, _networks.Named
     for option, state in about.items():
         if getattr(recipe, option) is not None and state not in given:
             raise UsageError(f"{option} has no effect: the teacher is {'to be trained' if state else 'given'}")
+    seeing = [named.source for named in found.values() if named.view is not None]
+    if (recipe.teacher_mean or recipe.teacher_std) and len(seeing) == len(found):
+        raise UsageError(f"teacher_mean and teacher_std have no effect: the card of {seeing[0]} has its own")
     return found
 
 
@@ -105,7 +108,7 @@ def _teacher(name: str, planned: _networks.Named, recipe: TransferRecipe, data: 
 
 def _teacher_view(planned: _networks.Named, recipe: TransferRecipe, data: Dataset) -> View | None:
     asked = _networks.normalisation(recipe.teacher_mean, recipe.teacher_std, data) if planned.source else None
-    return asked or planned.view or _training.view(recipe, data)
+    return planned.view or asked or _training.view(recipe, data)
 
 
 def _on(view: View | None, device: torch.device) -> View | None:
