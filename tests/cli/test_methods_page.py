@@ -65,6 +65,10 @@ def test_what_the_command_line_does_differently_is_said(mentorch) -> None:
     assert "default: 4; 2 on the command line" in " ".join(text.split())
 
 
+def test_a_switch_says_how_it_is_written(mentorch) -> None:
+    assert "[--t-squared or --no-t-squared; default: true]" in " ".join(mentorch("methods", "kd").out.split())
+
+
 def test_a_wrapper_says_what_it_goes_around(mentorch) -> None:
     assert "standardized-dist, standardized-dkd, standardized-kd" in mentorch("methods", "standardized").out
     assert "where_correct-dkd, where_correct-kd" in mentorch("methods", "where_correct").out

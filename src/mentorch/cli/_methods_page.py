@@ -146,5 +146,8 @@ def _value(default: Any) -> str:
 
 def _described(loss: str, option: OptionInfo) -> str:
     kind = " or ".join(option.choices) or _TYPES[option.type]
+    if option.type is bool and loss in known():
+        flag = option.name.replace("_", "-")
+        kind = f"--{flag} or --no-{flag}"
     here = _here(DEFAULTS.get(loss, {}).get(option.name))
     return f"{option.doc.rstrip('.')}  [{kind}; default: {_value(option.default)}{here}]"
