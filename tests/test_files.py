@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from safetensors.torch import save_file
 
 from mentorch import RunError
 from mentorch._files import (
+    in_lines,
     locked,
     read_json,
     read_sealed,
@@ -234,7 +236,11 @@ def test_files_have_the_permissions_that_the_user_asked_for(tmp_path: Path, umas
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
@@ -247,6 +253,14 @@ def test_json_round_trip(tmp_path_factory: pytest.TempPathFactory, value: object
     write_json(path, value)
     assert read_json(path) == value
     assert path.read_bytes().endswith(b"\n")
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_json_has_no_numbers_that_are_none(tmp_path: Path, number: float) -> None:
+    path, value = tmp_path / "value.json", {"loss": number, "rows": [1.0, (number, {"deep": number})]}
+    write_json(path, value)
+    assert read_json(path) == {"loss": None, "rows": [1.0, [None, {"deep": None}]]}
+    assert json.loads(in_lines([value])) == read_json(path)
 
 
 @given(st.dictionaries(st.text(), encodable, min_size=1).filter(lambda value: "sha256" not in value))

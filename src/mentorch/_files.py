@@ -5,10 +5,11 @@ import fcntl
 import functools
 import hashlib
 import json
+import math
 import os
 import secrets
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -76,8 +77,30 @@ def append_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, atomically."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=True) + "\n")
+    """Write ``value`` as indented JSON, atomically; a NaN or an infinity, which JSON has not, as null."""
+    write_text(path, json.dumps(finite(value), indent=2, allow_nan=False) + "\n")
+
+
+def in_lines(records: Iterable[Mapping[str, Any]]) -> str:
+    r"""Each record as a line of JSON, as :func:`write_json` has it.
+
+    >>> in_lines([{"epoch": 1, "loss": float("nan")}])
+    '{"epoch": 1, "loss": null}\n'
+    """
+    return "".join(json.dumps(finite(record), allow_nan=False) + "\n" for record in records)
+
+
+def finite(value: Any) -> Any:
+    """``value`` with null for numbers that JSON has not.
+
+    >>> finite({"a": [1.0, float("inf")], "b": float("nan")})
+    {'a': [1.0, None], 'b': None}
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def read_json(path: Path) -> Any:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mentorch import UsageError, losses, networks
-from mentorch.cli import _methods
+from mentorch.cli import _methods, _notation
 from mentorch.cli._recipe import check
 from mentorch.cli._transfer import CompareRecipe
 from mentorch.comparison import Teacher
@@ -74,6 +74,13 @@ def test_without_t_squared_and_with_standardised_logits() -> None:
     loss = losses.standardized(partial(losses.kd, temperature=2.0))
     expected = 9 * loss(all_["student"], all_["teacher"]).mean().item()
     assert all_["teacher -> student: standardized(kd)"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_published_weight_of_a_wrapped_loss_holds_under_more_wrappers() -> None:
+    (part,) = _notation.parse("where_correct-standardized-kd")
+    recipe = check(CompareRecipe, {"teacher": "cnn_small", "methods": "where_correct-standardized-kd"})
+    assert isinstance(recipe, CompareRecipe)
+    assert _methods._weight(part, recipe) == 9.0
 
 
 def test_no_weight_on_the_labels_leaves_their_edge_out() -> None:

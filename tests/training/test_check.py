@@ -59,6 +59,11 @@ def test_it_is_told_exactly_by_every_step(start: float, end: float, epochs: int,
         check_alive(training)
 
 
+def test_an_edge_that_is_always_open_is_known_without_a_look_at_each_epoch() -> None:
+    made = graph(0.5)
+    check_alive(Training(made, Steering(made, SGD, None), History(), 10**12, 100, 1))
+
+
 def test_alternating_updates_need_an_optimiser_each(data: Callable[..., Any]) -> None:
     with pytest.raises(UsageError, match="an optimiser for each node: a, b"):
         fit(graph(1.0), data(2), optimizer=SGD, epochs=1, update="alternating")

@@ -1,11 +1,10 @@
 """What is measured after each generation of ``mentorch evolve``, as rows of its results."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mentorch._files import read_sealed, write_sealed, write_text
+from mentorch._files import in_lines, read_sealed, write_sealed, write_text
 from mentorch.cli._turns import Bench, known
 from mentorch.methods import Evolved
 from mentorch.training import History
@@ -60,7 +59,7 @@ def write(bench: Bench, rows: Sequence[dict[str, Any]], place: Path) -> None:
         records = [
             {"epoch": row["epochs"], "validation": {"student": row["validation"][bench.recipe.select]}} for row in slim
         ]
-        write_text(curve, "".join(json.dumps(record) + "\n" for record in records))
+        write_text(curve, in_lines(records))
         slim[-1]["history"] = str(curve.relative_to(bench.session.folder))
     write_sealed(place / _FILE, {"rows": list(rows)})
 

@@ -141,7 +141,8 @@ def _weight(part: Part, recipe: TransferRecipe) -> float:
     if part.weight is not None:
         return part.weight
     tables = (recipe.weight, WEIGHTS)
-    said = (table[name] for table in tables for name in reversed(part.names) if name in table)
+    names = ["-".join((*part.wrappers[i:], part.loss)) for i in range(len(part.wrappers) + 1)]  # more particular first
+    said = (table[name] for table in tables for name in names if name in table)
     return next(said, losses.catalogue()[part.loss].weight)
 
 

@@ -18,7 +18,7 @@ import typer
 
 from mentorch import _processes
 from mentorch._errors import RunError, UsageError
-from mentorch._files import locked
+from mentorch._files import finite, locked
 from mentorch.cli._memory import keep_freed_memory
 from mentorch.cli._recipe import Recipe
 from mentorch.cli._terminal import err, out, row_line, say, show_table
@@ -167,7 +167,7 @@ class Session:
             err.print(f"warning: {warning}", markup=False, soft_wrap=True)
         if self.as_json:
             told = results if self.within is None else {**self.within, self.folder.name: results}
-            typer.echo(json.dumps(told, indent=2))
+            typer.echo(json.dumps(finite(told), indent=2))
         else:
             show_table(table(dict(results)), title=f"{self.folder.name}: {results['data']['name']}")
             out.print(sentence(dict(results)), markup=False)

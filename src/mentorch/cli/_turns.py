@@ -1,7 +1,6 @@
 """What commands that train in turn share: many trainings as one row, networks with less structure on cards."""
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from mentorch import zoo
 from mentorch._errors import UsageError
-from mentorch._files import write_text
+from mentorch._files import in_lines, write_text
 from mentorch._freeze import freeze
 from mentorch._graph import Graph, View
 from mentorch.cli import _methods, _networks, _training
@@ -148,7 +147,7 @@ def joined(parts: Sequence[History], place: Path, what: str) -> History:
         end = whole.records[-1]
         epochs, steps, seconds = end["epoch"], end["step"], end["seconds"]
     whole.best_node, whole.best_weights = last.best_node, last.best_weights
-    write_text(place / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in whole.records))
+    write_text(place / "metrics.jsonl", in_lines(whole.records))
     write_text(place / "history.csv", whole.to_csv())
     return whole
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from mentorch._errors import UsageError
 from mentorch._graph import Graph
-from mentorch.gates import as_gate, progress_at
+from mentorch.gates import Constant, as_gate, progress_at
 from mentorch.training._batches import generators, walk
 from mentorch.training._checkpoint import pack, undisturbed
 from mentorch.training._evaluate import check_whole, evaluate, metrics_of
@@ -128,6 +128,8 @@ def check_alive(training: Training) -> None:
     graph, steps = training.graph, training.steps
     for name in graph.learning:
         gates = [as_gate(edge.gate) for edge in graph.edges if graph.target_of(edge) == name]
+        if any(isinstance(gate, Constant) and gate.weight for gate in gates):
+            continue  # always open
         for epoch in range(training.epochs):
             of_epoch = range(epoch * training.updates_per_epoch, (epoch + 1) * training.updates_per_epoch)
             if not any(gate(progress_at(step, steps)) != 0.0 for step in of_epoch for gate in gates):

@@ -1,7 +1,6 @@
 """What a run tells the world: records in files, TensorBoard, and a progress bar."""
 
 import contextlib
-import json
 import math
 import sys
 import time
@@ -9,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from mentorch._files import append_text, write_text
+from mentorch._files import append_text, in_lines, write_text
 from mentorch.training._history import History
 
 
@@ -49,7 +48,7 @@ class Files:
 
     def _write(self) -> None:
         kept, self._kept = self._kept, 0  # whole again, should this fail
-        lines = "".join(json.dumps(record) + "\n" for record in self.history.records[kept:])
+        lines = in_lines(self.history.records[kept:])
         if kept:
             append_text(self.run / "metrics.jsonl", lines)
         else:
