@@ -22,6 +22,7 @@ def slim(network: nn.Module, split: Split) -> nn.Module:
     Raises:
         UsageError: if the split is by weights, or of another network.
 
+    >>> import torch
     >>> from mentorch.structure import plan, split
     >>> network = nn.Sequential(nn.Linear(4, 10), nn.ReLU(), nn.Linear(10, 3))
     >>> slim(network, split(plan(network, torch.zeros(1, 4)), keep=0.5))
