@@ -90,6 +90,7 @@ def measure(pairs: list[str], batch_size: int, steps: int, repeats: int) -> None
             count = f"{len(ends[0]):,}"
             cells = (" -> ".join(PAIRS[pair]), count, f"{statistics.median(hand):.2f}", f"{statistics.median(fit):.2f}")
             print(f"| {' | '.join(cells)} | {spread(fit, hand)} |", flush=True)
+    distributed.barrier()  # gloo may abort a process whose peer is gone first
     distributed.destroy_process_group()
 
 
