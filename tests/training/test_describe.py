@@ -1,6 +1,9 @@
 """What decides a result is in the words for it, and nothing that differs between processes."""
 
 import functools
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -103,3 +106,22 @@ def test_what_refers_to_itself_ends() -> None:
     thing = Plain(1)
     thing.factor = [thing, SimpleNamespace()]
     assert described(thing) == "Plain(factor=[Plain, namespace()])"
+
+
+PRINTS = """
+from mentorch.training._describe import described
+
+print(described({"a", "b", "c", "d"}), described(lambda x: [y for y in x if y in {"a", "b", "c", "d"}]))
+"""
+
+
+def test_words_are_the_same_in_every_process() -> None:
+    told = set()
+    for seed in "123":
+        command = [sys.executable, "-c", PRINTS]
+        ran = subprocess.run(
+            command, env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        )
+        told.add(ran.stdout)
+    assert len(told) == 1
+    assert "{'a', 'b', 'c', 'd'}" in told.pop()

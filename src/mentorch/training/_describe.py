@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Iterator
-from types import CellType, ModuleType
+from types import CellType, CodeType, ModuleType
 from typing import Any
 
 import torch
@@ -40,7 +40,7 @@ def described(thing: Any, within: tuple[int, ...] = (), objects: bool = True) ->
         return without_addresses(repr(thing)) + (f" with {', '.join(attributes)}" if attributes else "")
     if isinstance(thing, Tensor):
         return _tensor(thing)
-    if type(thing) in (list, tuple, dict):
+    if type(thing) in (list, tuple, dict, set, frozenset):
         return _container(thing, inner)
     if dataclasses.is_dataclass(thing):
         fields = {field.name: getattr(thing, field.name) for field in dataclasses.fields(thing)}
@@ -59,9 +59,11 @@ def _called(name: str, args: Any, options: dict[str, Any], words: Callable[[Any]
 
 
 def _container(thing: Any, words: Callable[[Any], str]) -> str:
-    """As it prints."""
+    """As it prints; a set in one order, which it has not from one process to the next."""
     if isinstance(thing, dict):
         return f"{{{', '.join(f'{key!r}: {words(item)}' for key, item in thing.items())}}}"
+    if isinstance(thing, set | frozenset):
+        return f"{{{', '.join(sorted(map(words, thing)))}}}"
     inside = ", ".join(map(words, thing))
     return f"[{inside}]" if isinstance(thing, list) else f"({inside}{',' if len(thing) == 1 else ''})"
 
@@ -90,8 +92,13 @@ def _code(function: Any) -> str:
     values = [
         value for cell in function.__closure__ or () if isinstance(value := _held(cell), int | float | str | tuple)
     ]
-    text = without_addresses(repr((code.co_code, code.co_names, code.co_consts, values, function.__defaults__)))
+    text = without_addresses(repr((_does(code), values, function.__defaults__)))
     return f" {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _does(code: CodeType) -> tuple[Any, ...]:
+    constants = [_does(c) if isinstance(c, CodeType) else described(c) for c in code.co_consts]
+    return code.co_code, code.co_names, constants
 
 
 def _held(cell: CellType) -> Any:
